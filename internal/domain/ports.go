@@ -1,0 +1,352 @@
+package domain
+
+import (
+	"context"
+	"time"
+)
+
+// Clock tells the time. Engines and services take one, so that tests can set it.
+type Clock interface {
+	Now() time.Time
+}
+
+// SystemClock is the machine's clock, in UTC.
+type SystemClock struct{}
+
+// Now returns the current time, UTC.
+func (SystemClock) Now() time.Time { return time.Now().UTC() }
+
+// User is an account.
+type User struct {
+	ID           UserID
+	Username     string
+	Email        string
+	PasswordHash string
+	CreatedAt    time.Time
+}
+
+// NewUser is an account to be made. The keys are what is unique, see
+// [NormalizeUsername] and [NormalizeEmail].
+type NewUser struct {
+	Username     string
+	UsernameKey  string
+	Email        string
+	EmailKey     string
+	PasswordHash string
+}
+
+// TokenHash is the SHA-256 of a refresh token; the token itself is not stored.
+type TokenHash [32]byte
+
+// Session is one sign-in: a family of refresh tokens of which the newest is valid.
+type Session struct {
+	ID        string
+	User      UserID
+	CreatedAt time.Time
+	ExpiresAt time.Time // of the newest refresh token
+}
+
+// EndedSession tells that the access tokens of a session are no longer good.
+type EndedSession struct {
+	ID      string
+	EndedAt time.Time
+}
+
+// UserTotals are the numbers of a profile.
+type UserTotals struct {
+	VotesToday int
+	Votes      int64
+	Skips      int64
+	Polls      int64
+}
+
+// RecentPositions is how many of a user's newest seen positions the store keeps
+// beside the user's version.
+const RecentPositions = 64
+
+// UserState says how much a user has seen. Each accepted interaction that
+// changed something raises Version by one and appends its position to Recent,
+// so the last (Version - v) entries of Recent are what somebody who knows
+// version v lacks, when that is at most [RecentPositions].
+type UserState struct {
+	User    UserID
+	Version int64
+	Recent  []Position // oldest first, at most RecentPositions
+}
+
+// SeenSet is everything a user has seen, in one snapshot.
+type SeenSet struct {
+	Version   int64
+	Positions []Position // in no order, without duplicates
+}
+
+// UserChange is what a batch changed for one user.
+type UserChange struct {
+	User UserID
+	// Version is the user's version after the batch.
+	Version int64
+	// Positions are those the batch added, in order; Version grew by their number.
+	Positions []Position
+}
+
+// Outcome is what a committed batch of interactions did.
+type Outcome struct {
+	// Verdicts has one entry per interaction, in order.
+	Verdicts []Verdict
+	// Counts are those of each poll that a vote or new skip of the batch
+	// changed, after the batch, ordered by poll.
+	Counts []Counts
+	// Users has one entry per user for whom something changed, ordered by user.
+	Users []UserChange
+	// At is the time of the batch by the store's clock; its day is the day of
+	// every vote in it.
+	At time.Time
+}
+
+// Publication is what became of one new poll.
+type Publication struct {
+	Verdict PublicationVerdict
+	// Poll is the poll as published, or as it was published earlier under the
+	// same idempotency key; meaningless when the verdict has a code. Of a poll
+	// that was deleted since, only ID, CreatedAt and State are set.
+	Poll Poll
+	// Entry is the poll's catalogue entry.
+	Entry Entry
+	// At is the time of the batch by the store's clock.
+	At time.Time
+}
+
+// Entry is a poll as the feed index needs it.
+type Entry struct {
+	Position Position
+	Poll     PollID
+	// Revision orders all changes to the catalogue: it is handed out under the
+	// same lock as positions, so whoever follows revisions upward misses none.
+	Revision int64
+	State    PollState
+	Tags     []string
+	Votes    int64
+	Skips    int64
+}
+
+// Ranking is a stored order of the hottest polls, hottest first.
+type Ranking struct {
+	ID        int64 // grows with time
+	At        time.Time
+	Positions []Position
+}
+
+// OutboxRow is one committed batch that was not yet published.
+type OutboxRow struct {
+	ID      int64
+	At      time.Time
+	Changes []byte // see [Changes]
+}
+
+// DeadLetter is an event that a consumer could not handle.
+type DeadLetter struct {
+	ID     int64
+	Queue  string
+	Event  Event
+	Reason string
+	At     time.Time
+}
+
+// Violation is a broken invariant that [Store.Check] found.
+type Violation struct {
+	Invariant int    // its number in the list of invariants, see docs/design.md
+	Rule      string // what must hold
+	Count     int64
+	Examples  []string // a few, without personal data
+}
+
+// CheckReport is what [Store.Check] looked at and found.
+type CheckReport struct {
+	Users, Polls, Votes, Skips, OutboxRows, DeadLetters int64
+	// Rules names every rule that was checked, so that a check that looked at
+	// nothing can be told from a clean one.
+	Rules      []string
+	Violations []Violation
+}
+
+// Store is durable storage. Every method that changes something is one
+// transaction: when it returns nil, the change is committed and survives the
+// death of the process. All methods are safe for concurrent use.
+//
+// Besides the errors named at each method, every method may return
+// [CodeUnavailable] (storage cannot be reached or ctx ended; nothing happened),
+// and changing methods [CodeOutcomeUnknown] (the commit was sent and its answer
+// lost; it happened once or not at all). Any other error means that nothing
+// happened and that repeating the same call would fail again.
+type Store interface {
+	// CreateUser makes an account with its first session and refresh token.
+	// Errors: CodeEmailTaken, CodeUsernameTaken.
+	CreateUser(ctx context.Context, u NewUser, s Session, refresh TokenHash) (User, error)
+	// UserByID returns an account. Errors: CodeNotFound, also when erased.
+	UserByID(ctx context.Context, id UserID) (User, error)
+	// UserByEmail returns the account with that e-mail key. Errors: CodeNotFound.
+	UserByEmail(ctx context.Context, emailKey string) (User, error)
+	// UserTotals returns the numbers of a profile. Errors: CodeNotFound.
+	UserTotals(ctx context.Context, id UserID) (UserTotals, error)
+
+	// CreateSession adds a session. Errors: CodeNotFound when the user is gone.
+	CreateSession(ctx context.Context, s Session, refresh TokenHash) error
+	// RotateRefresh replaces a refresh token by next, valid until expires, and
+	// returns its session. Errors: CodeInvalidRefreshToken for a token that is
+	// unknown, expired or of an ended session; CodeRefreshReused for one that
+	// was rotated before: the session was ended.
+	RotateRefresh(ctx context.Context, old, next TokenHash, expires time.Time) (Session, error)
+	// SessionByRefresh returns the live session that a current refresh token
+	// belongs to. Errors: CodeInvalidRefreshToken.
+	SessionByRefresh(ctx context.Context, refresh TokenHash) (Session, error)
+	// EndSession ends a session of a user; ending an ended one is no error.
+	// Errors: CodeNotFound when the user has no such session.
+	EndSession(ctx context.Context, user UserID, id string) error
+	// EndedSessions returns the sessions ended at or after since, by time.
+	EndedSessions(ctx context.Context, since time.Time) ([]EndedSession, error)
+	// PruneSessions forgets sessions that ended, or whose last refresh token
+	// expired, before the given time, and returns how many.
+	PruneSessions(ctx context.Context, before time.Time) (int64, error)
+
+	// Interact judges and applies a batch of votes and skips in one
+	// transaction: lock the users in order, read the facts, judge, write what
+	// was accepted, one outbox row. judge may be called more than once, when
+	// the transaction is repeated. An empty batch is no error.
+	// Errors: CodeConflict when others were in the way (busy, deadlock, lock
+	// time-out): nothing happened, repeating may succeed.
+	Interact(ctx context.Context, batch []Interaction, judge func([]Fact) []Verdict) (Outcome, error)
+	// UserStates returns the states of the users, in the order asked; an
+	// unknown user's has version 0.
+	UserStates(ctx context.Context, users []UserID) ([]UserState, error)
+	// Seen returns everything the user has seen, in one snapshot.
+	Seen(ctx context.Context, user UserID) (SeenSet, error)
+	// Prior returns what the user did with a poll; zero when nothing.
+	Prior(ctx context.Context, user UserID, poll PollID) (Prior, error)
+
+	// Publish judges and publishes a batch of polls in one transaction,
+	// assigning positions, ids and revisions under one lock taken last.
+	// Errors: CodeConflict as for Interact.
+	Publish(ctx context.Context, batch []NewPoll, judge func([]PublicationFact) []PublicationVerdict) ([]Publication, error)
+	// DeletePoll deletes an author's poll that has no votes, and returns its
+	// entry. Errors: CodeNotFound (none, deleted or hidden), CodeForbidden (not
+	// the author), CodeHasVotes.
+	DeletePoll(ctx context.Context, author UserID, id PollID) (Entry, error)
+	// SetPollState opens, closes or hides a poll and returns its entry.
+	// Errors: CodeNotFound, also for a deleted poll and for PollDeleted.
+	SetPollState(ctx context.Context, id PollID, state PollState) (Entry, error)
+	// PollsAt returns the polls at the positions that exist, in no order,
+	// deleted ones left out.
+	PollsAt(ctx context.Context, positions []Position) ([]Poll, error)
+	// Poll returns one poll, whatever its state. Errors: CodeNotFound when it
+	// never existed or is deleted.
+	Poll(ctx context.Context, id PollID) (Poll, error)
+	// PruneIdempotencyKeys forgets keys made before the given time.
+	PruneIdempotencyKeys(ctx context.Context, before time.Time) (int64, error)
+
+	// LoadCatalogue calls visit for every poll in order of position, in one
+	// snapshot, and returns the newest revision in it. The entry and its tags
+	// are reused between calls: visit copies what it keeps. An error of visit
+	// ends the walk and is returned.
+	LoadCatalogue(ctx context.Context, visit func(Entry) error) (revision int64, err error)
+	// CatalogueSince returns at most limit entries with a revision above the
+	// given one, by revision.
+	CatalogueSince(ctx context.Context, revision int64, limit int) ([]Entry, error)
+	// Counts returns the counts of those polls that are open or closed, in no order.
+	Counts(ctx context.Context, ids []PollID) ([]Counts, error)
+	// Search returns at most limit positions below before, newest first, of
+	// open polls that match all terms. No terms match nothing.
+	Search(ctx context.Context, terms []Term, before Position, limit int) ([]Position, error)
+
+	// Rank returns the stored ranking when it is younger than every, and else
+	// makes and stores one of at most n open polls by
+	// (votes + 0.2 skips) * 2^(-age/24h), newest first among equals, forgetting
+	// rankings older than keep.
+	Rank(ctx context.Context, n int, every, keep time.Duration) (Ranking, error)
+	// RankingByID returns a stored ranking; 0 is the newest. Errors:
+	// CodeCursorExpired when it is gone or was never made.
+	RankingByID(ctx context.Context, id int64) (Ranking, error)
+
+	// ClaimOutbox returns at most limit rows, oldest first, that no other
+	// caller holds, and holds them for lease.
+	ClaimOutbox(ctx context.Context, limit int, lease time.Duration) ([]OutboxRow, error)
+	// DeleteOutbox deletes rows that were published.
+	DeleteOutbox(ctx context.Context, ids []int64) error
+	// OutboxLag returns how many rows wait and since when the oldest does;
+	// the zero time when none.
+	OutboxLag(ctx context.Context) (rows int64, oldest time.Time, err error)
+	// AddDeadLetter keeps an event that could not be handled. Keeping the same
+	// event of the same queue again changes nothing.
+	AddDeadLetter(ctx context.Context, d DeadLetter) error
+	// DeadLetters returns at most limit dead letters with an id above after,
+	// of one queue or, when it is empty, of all.
+	DeadLetters(ctx context.Context, queue string, after int64, limit int) ([]DeadLetter, error)
+
+	// Check verifies every invariant that the database alone can show, in one
+	// snapshot, under the given rules.
+	Check(ctx context.Context, rules Rules) (CheckReport, error)
+	// Ready returns nil when the store can serve. Errors: CodeUnavailable,
+	// CodeSchemaOutdated.
+	Ready(ctx context.Context) error
+	// Close releases everything. No other method may be called afterwards.
+	Close() error
+}
+
+// Cache holds values that can be lost at any time without any consequence but
+// time spent. All methods are safe for concurrent use; a fault of the cache is
+// a miss, never an error.
+type Cache interface {
+	// Get returns the value of a key. The caller must not change it.
+	Get(ctx context.Context, key string) ([]byte, bool)
+	// Set keeps a value for at most life. The cache keeps the slice; the
+	// caller must not change it afterwards.
+	Set(ctx context.Context, key string, value []byte, life time.Duration)
+	// Delete forgets keys.
+	Delete(ctx context.Context, keys ...string)
+}
+
+// Grant is a limiter's answer.
+type Grant struct {
+	// Allowed is how many of the asked units were granted: they are charged,
+	// the others are not.
+	Allowed int
+	Limit   int
+	// Remaining is how many more would be granted now.
+	Remaining int
+	// Reset is when the window will be empty if nothing more is charged.
+	Reset time.Time
+	// RetryAfter is how long until one more unit would be granted; 0 when it
+	// would be now.
+	RetryAfter time.Duration
+}
+
+// Limiter counts units per key in exact sliding windows: in no window of the
+// given length are more than limit units granted. Safe for concurrent use.
+type Limiter interface {
+	// Take asks for n units of key, and grants as many as fit. A limit of 0
+	// grants everything and charges nothing. A key is always used with the
+	// same window. A fault of the limiter never refuses.
+	Take(ctx context.Context, key string, limit int, window time.Duration, n int) Grant
+	// Refund gives back n of the units granted newest, for a request that
+	// another window refused.
+	Refund(ctx context.Context, key string, n int)
+}
+
+// Handler handles one event. It must tolerate the same event again, and events
+// in any order. After an error the event is delivered again.
+type Handler func(ctx context.Context, e Event) error
+
+// MaxDeliveries is how often an event is tried before it becomes a dead letter.
+const MaxDeliveries = 3
+
+// Bus carries events from the outbox relay to the consumers, at least once.
+type Bus interface {
+	// Subscribe binds a handler to a queue that receives the given event
+	// types, each event once per queue. It must be called before Run.
+	Subscribe(queue string, types []string, h Handler)
+	// Publish returns nil once the bus has taken responsibility for all the
+	// events: each will reach every queue that takes its type, or become a
+	// dead letter with the reason, after MaxDeliveries tries with growing delay.
+	Publish(ctx context.Context, events []Event) error
+	// Run delivers until ctx ends.
+	Run(ctx context.Context) error
+}
