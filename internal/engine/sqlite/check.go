@@ -1,0 +1,412 @@
+package sqlite
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"zombiezen.com/go/sqlite"
+
+	"vote/internal/domain"
+)
+
+// maxExamples bounds the examples of a violation.
+const maxExamples = 5
+
+// A rule is one thing that must hold.
+type rule struct {
+	invariant int
+	text      string
+	// query returns one row for each violation: an example without personal
+	// data. find does the same where SQL cannot.
+	query string
+	find  func(c *conn, rules domain.Rules, found func(example string)) error
+}
+
+// Check implements [domain.Store].
+func (s *Store) Check(ctx context.Context, rules domain.Rules) (domain.CheckReport, error) {
+	var report domain.CheckReport
+	err := s.readLong(ctx, opCheck, func(c *conn) error {
+		return c.snapshot(func() error {
+			if err := c.countRows(&report); err != nil {
+				return err
+			}
+			for _, r := range checkRules {
+				if err := c.checkRule(r, rules, &report); err != nil {
+					return fmt.Errorf("rule %q: %w", r.text, err)
+				}
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return domain.CheckReport{}, err
+	}
+	return report, nil
+}
+
+func (c *conn) countRows(report *domain.CheckReport) error {
+	return c.row(`SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM polls), (SELECT count(*) FROM votes),
+		(SELECT count(*) FROM skips), (SELECT count(*) FROM outbox), (SELECT count(*) FROM dead_letters)`,
+		func(r *sqlite.Stmt) error {
+			report.Users, report.Polls, report.Votes = r.ColumnInt64(0), r.ColumnInt64(1), r.ColumnInt64(2)
+			report.Skips, report.OutboxRows, report.DeadLetters = r.ColumnInt64(3), r.ColumnInt64(4), r.ColumnInt64(5)
+			return nil
+		})
+}
+
+func (c *conn) checkRule(r rule, rules domain.Rules, report *domain.CheckReport) error {
+	report.Rules = append(report.Rules, r.text)
+	v := domain.Violation{Invariant: r.invariant, Rule: r.text}
+	found := func(example string) {
+		if v.Count++; v.Count <= maxExamples {
+			v.Examples = append(v.Examples, example)
+		}
+	}
+	var err error
+	if r.find != nil {
+		err = r.find(c, rules, found)
+	} else {
+		err = c.rows(r.query, func(r *sqlite.Stmt) error {
+			found(r.ColumnText(0))
+			return nil
+		})
+	}
+	if v.Count > 0 {
+		report.Violations = append(report.Violations, v)
+	}
+	return err
+}
+
+// checkRules are numbered by the list of invariants in docs/design.md.
+var checkRules = []rule{
+	{
+		invariant: 22, text: "the database file is intact",
+		find: func(c *conn, _ domain.Rules, found func(string)) error {
+			return c.rows(`PRAGMA integrity_check(100)`, func(r *sqlite.Stmt) error {
+				if line := r.ColumnText(0); line != "ok" {
+					found(line)
+				}
+				return nil
+			})
+		},
+	},
+	{
+		invariant: 22, text: "every reference that the schema declares leads somewhere",
+		find: func(c *conn, _ domain.Rules, found func(string)) error {
+			return c.rows(`PRAGMA foreign_key_check`, func(r *sqlite.Stmt) error {
+				found(r.ColumnText(0) + " refers to a missing row of " + r.ColumnText(2))
+				return nil
+			})
+		},
+	},
+	{
+		invariant: 1, text: "a poll's total is the sum of its option counts",
+		query: `SELECT 'poll ' || poll_id FROM poll_counts WHERE total IS NOT
+			(SELECT coalesce(sum(value), 0) FROM json_each(CASE WHEN json_valid(votes) THEN votes ELSE '[-1]' END))`,
+	},
+	{
+		invariant: 1, text: "a poll's total is its number of votes",
+		query: `SELECT 'poll ' || poll_id || ': total ' || sum(total) || ', votes ' || sum(n)
+			FROM (SELECT poll_id, total, 0 AS n FROM poll_counts
+				UNION ALL SELECT poll_id, 0, 1 FROM votes)
+			GROUP BY poll_id HAVING sum(total) <> sum(n)`,
+	},
+	{
+		invariant: 2, text: "the count of each option is its number of votes",
+		query: `SELECT 'poll ' || poll_id || ', option ' || option || ': counted ' || sum(counted) || ', votes ' || sum(n)
+			FROM (SELECT poll_id, e.key AS option, e.value AS counted, 0 AS n
+					FROM poll_counts, json_each(CASE WHEN json_valid(votes) THEN votes ELSE '[-1]' END) e
+				UNION ALL SELECT poll_id, option_index, 0, 1 FROM votes)
+			GROUP BY poll_id, option HAVING sum(counted) <> sum(n)`,
+	},
+	{
+		invariant: 2, text: "every vote is for an option of its poll",
+		query: `SELECT 'poll ' || v.poll_id || ', option ' || v.option_index
+			FROM votes v LEFT JOIN polls p ON p.id = v.poll_id
+			WHERE p.id IS NULL OR v.option_index < 0
+				OR v.option_index >= CASE WHEN json_valid(p.options) THEN json_array_length(p.options) ELSE 0 END`,
+	},
+	{
+		invariant: 2, text: "a poll has one count per option",
+		query: `SELECT 'poll ' || c.poll_id FROM poll_counts c LEFT JOIN polls p ON p.id = c.poll_id
+			WHERE p.id IS NULL OR (p.state <> 3 AND
+				CASE WHEN json_valid(c.votes) THEN json_array_length(c.votes) ELSE -1 END IS NOT
+				CASE WHEN json_valid(p.options) THEN json_array_length(p.options) ELSE -2 END)`,
+	},
+	{
+		invariant: 2, text: "a poll has 2 to 20 options and 1 to 10 tags, a deleted one nothing",
+		query: `SELECT 'poll ' || id FROM polls WHERE CASE
+			WHEN NOT json_valid(options) OR NOT json_valid(tags) THEN 1
+			WHEN state = 3 THEN title <> '' OR json_array_length(options) > 0 OR json_array_length(tags) > 0
+			ELSE title = '' OR json_array_length(options) NOT BETWEEN 2 AND 20
+				OR json_array_length(tags) NOT BETWEEN 1 AND 10 END`,
+	},
+	{
+		invariant: 2, text: "every vote is of a user that exists",
+		query: `SELECT 'user ' || user_id FROM votes v WHERE NOT EXISTS (SELECT 1 FROM users WHERE id = v.user_id)
+			GROUP BY user_id`,
+	},
+	{
+		invariant: 3, text: "no user has two votes on one poll",
+		query: `SELECT 'user ' || user_id || ', poll ' || poll_id FROM votes
+			GROUP BY user_id, poll_id HAVING count(*) > 1`,
+	},
+	{
+		invariant: 7, text: "a user's daily counter is the number of the user's votes of that day",
+		query: `SELECT 'user ' || user_id || ', day ' || day || ': counted ' || sum(counted) || ', votes ' || sum(n)
+			FROM (SELECT user_id, vote_date AS day, vote_count AS counted, 0 AS n FROM daily_votes
+				UNION ALL SELECT user_id, created_at / 86400000, 0, 1 FROM votes)
+			GROUP BY user_id, day HAVING sum(counted) <> sum(n)`,
+	},
+	{
+		invariant: 7, text: "no user has more votes on one day than the limit",
+		find: func(c *conn, rules domain.Rules, found func(string)) error {
+			if rules.DailyVotes <= 0 {
+				return nil
+			}
+			return c.rows(`SELECT 'user ' || user_id || ', day ' || created_at / 86400000 || ': ' || count(*)
+				FROM votes GROUP BY user_id, created_at / 86400000 HAVING count(*) > ?`,
+				func(r *sqlite.Stmt) error {
+					found(r.ColumnText(0))
+					return nil
+				}, rules.DailyVotes)
+		},
+	},
+	{
+		invariant: 7, text: "an author's daily counter is the number of the author's polls of that day",
+		query: `SELECT 'user ' || user_id || ', day ' || day || ': counted ' || sum(counted) || ', polls ' || sum(n)
+			FROM (SELECT user_id, poll_date AS day, poll_count AS counted, 0 AS n FROM daily_polls
+				UNION ALL SELECT author_id, published_at / 86400000, 0, 1 FROM polls WHERE author_id IS NOT NULL)
+			GROUP BY user_id, day HAVING sum(counted) <> sum(n)`,
+	},
+	{
+		invariant: 9, text: "every user that is not erased has a state, and nobody else",
+		query: `SELECT 'user ' || u.id FROM users u LEFT JOIN user_state s ON s.user_id = u.id
+				WHERE (u.erased_at IS NULL) <> (s.user_id IS NOT NULL)
+			UNION ALL SELECT 'user ' || user_id FROM user_state s
+				WHERE NOT EXISTS (SELECT 1 FROM users WHERE id = s.user_id)`,
+	},
+	{
+		invariant: 9, text: "a user's version is the number of the user's votes and skips",
+		query: `SELECT 'user ' || s.user_id || ': version ' || s.version FROM user_state s
+			WHERE s.version <> (SELECT count(*) FROM votes WHERE user_id = s.user_id)
+				+ (SELECT count(*) FROM skips WHERE user_id = s.user_id)`,
+	},
+	{invariant: 9, text: "a user's recent positions are as many as there can be, and seen", find: findRecent},
+	{
+		invariant: 9, text: "a vote or skip has the position of its poll",
+		query: `SELECT 'poll ' || v.poll_id FROM votes v JOIN polls p ON p.id = v.poll_id WHERE p.position <> v.position
+			UNION ALL
+			SELECT 'poll ' || s.poll_id FROM skips s JOIN polls p ON p.id = s.poll_id WHERE p.position <> s.position`,
+	},
+	{
+		invariant: 10, text: "a poll's skip count is its number of skips",
+		query: `SELECT 'poll ' || poll_id || ': counted ' || sum(counted) || ', skips ' || sum(n)
+			FROM (SELECT poll_id, skips AS counted, 0 AS n FROM poll_counts
+				UNION ALL SELECT poll_id, 0, 1 FROM skips)
+			GROUP BY poll_id HAVING sum(counted) <> sum(n)`,
+	},
+	{
+		invariant: 10, text: "every skip is of a poll and a user that exist",
+		query: `SELECT 'user ' || user_id || ', poll ' || poll_id FROM skips s
+			WHERE NOT EXISTS (SELECT 1 FROM users WHERE id = s.user_id)
+				OR NOT EXISTS (SELECT 1 FROM polls WHERE id = s.poll_id)`,
+	},
+	{
+		invariant: 10, text: "no user has two skips of one poll",
+		query: `SELECT 'user ' || user_id || ', poll ' || poll_id FROM skips
+			GROUP BY user_id, poll_id HAVING count(*) > 1`,
+	},
+	{
+		invariant: 11, text: "positions are 1 to the number of polls, and ids rise with them",
+		query: `SELECT 'position ' || position || ', poll ' || id
+			FROM (SELECT id, position, lag(id, 1, 0) OVER by_position AS before, row_number() OVER by_position AS n
+				FROM polls WINDOW by_position AS (ORDER BY position))
+			WHERE position <> n OR id <= before`,
+	},
+	{
+		invariant: 11, text: "no two polls have the same revision",
+		query: `SELECT 'revision ' || revision FROM polls GROUP BY revision HAVING count(*) > 1`,
+	},
+	{
+		invariant: 11, text: "the newest position, id and revision are remembered",
+		query: `SELECT 'position ' || position || ', poll ' || poll_id || ', revision ' || revision FROM publication
+				WHERE position <> (SELECT coalesce(max(position), 0) FROM polls)
+					OR poll_id <> (SELECT coalesce(max(id), 0) FROM polls)
+					OR revision <> (SELECT coalesce(max(revision), 0) FROM polls)
+			UNION ALL SELECT 'nothing' WHERE NOT EXISTS (SELECT 1 FROM publication)`,
+	},
+	{
+		invariant: 11, text: "open polls can be searched, and no others",
+		query: `SELECT 'position ' || position || ' is missing' FROM polls
+				WHERE state = 0 AND position NOT IN (SELECT rowid FROM search)
+			UNION ALL SELECT 'position ' || rowid || ' is too much' FROM search
+				WHERE rowid NOT IN (SELECT position FROM polls WHERE state = 0)`,
+	},
+	{invariant: 11, text: "the newest open polls are found by each of their words", find: findUnsearchable},
+	{invariant: 11, text: "a ranking names polls that exist, each once", find: findRankings},
+	{
+		invariant: 6, text: "an idempotency key names a poll that exists",
+		query: `SELECT 'poll ' || poll_id FROM idempotency_keys k WHERE NOT EXISTS (SELECT 1 FROM polls WHERE id = k.poll_id)`,
+	},
+	{invariant: 14, text: "every outbox row can be read", find: findOutbox(false)},
+	{invariant: 15, text: "no event is ahead of what is stored", find: findOutbox(true)},
+	{invariant: 14, text: "every dead letter can be read", find: findDeadLetters},
+	{
+		invariant: 18, text: "a session that was not ended has one refresh token to use",
+		query: `SELECT 'a session of user ' || s.user_id FROM sessions s WHERE s.ended_at IS NULL AND
+			(SELECT count(*) FROM refresh_tokens WHERE session_id = s.id AND used_at IS NULL) <> 1`,
+	},
+	{
+		invariant: 19, text: "of an erased user nothing but votes, skips and the tombstone is left",
+		query: `SELECT 'user ' || id FROM users u WHERE erased_at IS NOT NULL AND (
+			coalesce(username, username_key, email, email_key, password_hash) IS NOT NULL
+			OR EXISTS (SELECT 1 FROM sessions WHERE user_id = u.id)
+			OR EXISTS (SELECT 1 FROM idempotency_keys WHERE user_id = u.id)
+			OR EXISTS (SELECT 1 FROM polls WHERE author_id = u.id))`,
+	},
+}
+
+// findRecent looks for users whose recent positions cannot be what was added
+// last.
+func findRecent(c *conn, _ domain.Rules, found func(string)) error {
+	seen := make(map[domain.Position]bool)
+	return c.rows(`SELECT user_id, version, recent FROM user_state ORDER BY user_id`, func(r *sqlite.Stmt) error {
+		user, version := r.ColumnInt64(0), r.ColumnInt64(1)
+		recent, err := parseRecent(nil, blob(r, 2))
+		if err != nil || int64(len(recent)) != min(version, domain.RecentPositions) {
+			found(fmt.Sprintf("user %d: version %d, %d recent", user, version, len(recent)))
+			return nil
+		}
+		if len(recent) == 0 {
+			return nil
+		}
+		clear(seen)
+		err = c.rows(`SELECT position FROM votes WHERE user_id = ?1 UNION SELECT position FROM skips WHERE user_id = ?1`,
+			func(r *sqlite.Stmt) error {
+				seen[domain.Position(r.ColumnInt64(0))] = true //nolint:gosec // 32 bits wide
+				return nil
+			}, user)
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(recent, func(p domain.Position) bool { return !seen[p] }) {
+			found(fmt.Sprintf("user %d: a recent position is not seen", user))
+		}
+		return nil
+	})
+}
+
+// searchedPolls is how many of the newest polls are searched for: enough to
+// notice a fault in writing, few enough for a large database.
+const searchedPolls = 1000
+
+func findUnsearchable(c *conn, _ domain.Rules, found func(string)) error {
+	return c.rows(`SELECT position, title, options, tags FROM polls WHERE state = 0 ORDER BY id DESC LIMIT ?`,
+		func(r *sqlite.Stmt) error {
+			options, err := decodeTexts(r.ColumnText(2))
+			tags, err2 := decodeTexts(r.ColumnText(3))
+			if err != nil || err2 != nil {
+				return nil // told by another rule
+			}
+			position := r.ColumnInt64(0)
+			for _, token := range searchTokens(r.ColumnText(1), options, tags) {
+				// As a prefix, too, since that goes another way.
+				for _, prefix := range []bool{false, true} {
+					match, err := c.matchExpression([]domain.Term{{Text: token, Prefix: prefix}})
+					if err != nil {
+						return err
+					}
+					ok, err := c.exists(`SELECT 1 FROM search WHERE search MATCH ? AND rowid = ?`, match, position)
+					if err != nil {
+						return err
+					}
+					if !ok {
+						found(fmt.Sprintf("position %d", position))
+						return nil
+					}
+				}
+			}
+			return nil
+		}, searchedPolls)
+}
+
+func findRankings(c *conn, _ domain.Rules, found func(string)) error {
+	return c.rows(`SELECT id, positions, (SELECT position FROM publication) FROM rankings`, func(r *sqlite.Stmt) error {
+		positions := decodePositions(blob(r, 1))
+		slices.Sort(positions)
+		n := len(positions)
+		if n > 0 && (positions[0] < 1 || int64(positions[n-1]) > r.ColumnInt64(2) || len(slices.Compact(positions)) < n) {
+			found(fmt.Sprintf("ranking %d", r.ColumnInt64(0)))
+		}
+		return nil
+	})
+}
+
+// findOutbox looks for rows that cannot be read or, with ahead, for those that
+// tell of what is not stored.
+func findOutbox(ahead bool) func(*conn, domain.Rules, func(string)) error {
+	return func(c *conn, _ domain.Rules, found func(string)) error {
+		return c.rows(`SELECT id, changes FROM outbox ORDER BY id`, func(r *sqlite.Stmt) error {
+			var changes domain.Changes
+			bad := changes.UnmarshalBinary(blob(r, 1)) != nil
+			if ahead {
+				if bad {
+					return nil // told by the other rule
+				}
+				var err error
+				if bad, err = c.isAhead(changes); err != nil {
+					return err
+				}
+			}
+			if bad {
+				found(fmt.Sprintf("row %d", r.ColumnInt64(0)))
+			}
+			return nil
+		})
+	}
+}
+
+func (c *conn) isAhead(changes domain.Changes) (bool, error) {
+	for _, v := range changes.Votes {
+		if ok, err := c.counted(v.PollID, v.Version); err != nil || !ok {
+			return !ok, err
+		}
+	}
+	for _, v := range changes.Skips {
+		if ok, err := c.counted(v.PollID, v.Version); err != nil || !ok {
+			return !ok, err
+		}
+	}
+	for _, u := range changes.Seen {
+		// An erased user has no state to compare with.
+		ahead, err := c.exists(`SELECT 1 FROM user_state WHERE user_id = ? AND version < ?`, int64(u.UserID), u.Version)
+		if err != nil || ahead {
+			return ahead, err
+		}
+	}
+	for _, p := range changes.Published {
+		ok, err := c.exists(`SELECT 1 FROM polls WHERE id = ? AND position = ?`, int64(p.PollID), int64(p.Position))
+		if err != nil || !ok {
+			return !ok, err
+		}
+	}
+	return false, nil
+}
+
+// counted reports whether a poll's counts have reached a version.
+func (c *conn) counted(poll domain.PollID, version int64) (bool, error) {
+	return c.exists(`SELECT 1 FROM poll_counts WHERE poll_id = ? AND total + skips >= ?`, int64(poll), version)
+}
+
+func findDeadLetters(c *conn, _ domain.Rules, found func(string)) error {
+	return c.rows(`SELECT id, event FROM dead_letters`, func(r *sqlite.Stmt) error {
+		var e domain.Event
+		if json.Unmarshal([]byte(r.ColumnText(1)), &e) != nil || e.ID == "" {
+			found(fmt.Sprintf("dead letter %d", r.ColumnInt64(0)))
+		}
+		return nil
+	})
+}

@@ -1,0 +1,77 @@
+package sqlite
+
+import (
+	"context"
+	"time"
+
+	"zombiezen.com/go/sqlite"
+)
+
+const (
+	checkpointEvery = 50 * time.Millisecond
+	// checkpointPages is how many pages the log may gather before it is copied
+	// back: enough that a busy page is copied once for many commits, few enough
+	// to be read in a moment after a crash.
+	checkpointPages = 4096
+	// Estimates of the pages that a change writes.
+	pagesPerCommit      = 3
+	pagesPerInteraction = 4
+	pagesPerPoll        = 2
+	// logBytes is what is left of a log that has once grown larger. A log is
+	// written over, not cut, when it was copied: syncing new bytes in the place
+	// of old ones takes half the time of syncing a file that grows.
+	logBytes = 64 << 20
+)
+
+// checkpoints copies the log into the database file whenever it is long, until
+// ctx ends.
+func (s *Store) checkpoints(ctx context.Context, c *conn) {
+	defer close(s.done)
+	defer func() {
+		if err := c.Close(); err != nil {
+			s.log.Error("close", "error", err)
+		}
+	}()
+	tick := time.NewTicker(checkpointEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if s.written.Load() < checkpointPages {
+			continue
+		}
+		start := time.Now()
+		if err := s.checkpoint(ctx, c); err != nil && ctx.Err() == nil {
+			s.log.Error("checkpoint", "error", err)
+		}
+		s.metrics.observe(opCheckpoint, start)
+	}
+}
+
+// checkpoint copies the log in two steps. The first runs beside the writer and
+// copies nearly everything. What was committed meanwhile is little; the second
+// copies it while the writer is held, so that the log is copied whole and the
+// next commit starts it anew. Without the second a log under constant load would
+// grow for ever.
+func (s *Store) checkpoint(ctx context.Context, c *conn) error {
+	const passive = `PRAGMA wal_checkpoint(PASSIVE)`
+	ignore := func(*sqlite.Stmt) error { return nil }
+	if err := c.row(passive, ignore); err != nil {
+		return err
+	}
+	select {
+	case w := <-s.writer:
+		defer func() { s.writer <- w }()
+	case <-ctx.Done():
+		return nil
+	}
+	// Readers of an older state keep a part of the log from being copied;
+	// then the estimate goes on from what is left.
+	return c.row(passive, func(r *sqlite.Stmt) error {
+		s.written.Store(r.ColumnInt64(1) - r.ColumnInt64(2))
+		return nil
+	})
+}

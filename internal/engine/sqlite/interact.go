@@ -1,0 +1,421 @@
+package sqlite
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"zombiezen.com/go/sqlite"
+
+	"vote/internal/domain"
+)
+
+// interactStatements are the prepared statements of a batch, held apart because
+// looking them up by their text would cost as much as running them.
+type interactStatements struct {
+	user, prior, poll                                    *sqlite.Stmt
+	addVote, addSkip, setDaily, setState, setCounts, out *sqlite.Stmt
+}
+
+func (w *writer) prepareInteract() error {
+	if w.interact.out != nil {
+		return nil
+	}
+	var err error
+	prepare := func(query string) (stmt *sqlite.Stmt) {
+		if err == nil {
+			stmt, err = w.Prepare(query)
+		}
+		return stmt
+	}
+	w.interact = interactStatements{
+		// An erased user has no state.
+		user: prepare(`SELECT version, recent, coalesce(
+			(SELECT vote_count FROM daily_votes WHERE user_id = ?1 AND vote_date = ?2), 0)
+			FROM user_state WHERE user_id = ?1`),
+		prior: prepare(`SELECT
+			(SELECT option_index FROM votes WHERE user_id = ?1 AND poll_id = ?2),
+			EXISTS (SELECT 1 FROM skips WHERE user_id = ?1 AND poll_id = ?2)`),
+		poll: prepare(`SELECT p.position, p.state, c.votes, coalesce(c.skips, 0),
+			CASE WHEN c.votes IS NULL THEN json_array_length(p.options) END
+			FROM polls p LEFT JOIN poll_counts c ON c.poll_id = p.id WHERE p.id = ?`),
+		addVote: prepare(`INSERT INTO votes (user_id, poll_id, option_index, position, created_at)
+			VALUES (?, ?, ?, ?, ?)`),
+		addSkip: prepare(`INSERT INTO skips (user_id, poll_id, position, created_at) VALUES (?, ?, ?, ?)`),
+		setDaily: prepare(`INSERT INTO daily_votes (user_id, vote_date, vote_count) VALUES (?, ?, ?)
+			ON CONFLICT DO UPDATE SET vote_count = excluded.vote_count`),
+		setState: prepare(`UPDATE user_state SET version = ?2, recent = ?3 WHERE user_id = ?1`),
+		setCounts: prepare(`INSERT INTO poll_counts (poll_id, total, skips, updated_at, votes) VALUES (?, ?, ?, ?, ?)
+			ON CONFLICT DO UPDATE SET total = excluded.total, skips = excluded.skips,
+			updated_at = excluded.updated_at, votes = excluded.votes`),
+		out: prepare(`INSERT INTO outbox (created_at, changes) VALUES (?, ?)`),
+	}
+	if err != nil {
+		w.interact = interactStatements{}
+	}
+	return err
+}
+
+// userFacts are what a batch knows about one of its users.
+type userFacts struct {
+	id      domain.UserID
+	exists  bool
+	version int64
+	today   int
+	voted   bool // got a vote in this batch
+	recent  []domain.Position
+	added   []domain.Position // by this batch
+}
+
+// batchScratch is memory that batches reuse.
+type batchScratch struct {
+	number uint64 // of the batch
+	order  []int  // indices of the batch by user, poll
+	users  []userFacts
+	slots  []int // index into users by member of the batch
+	polls  []*pollFacts
+	of     []*pollFacts // by member of the batch
+	bytes  []byte
+}
+
+// Interact implements [domain.Store].
+func (s *Store) Interact(
+	ctx context.Context, batch []domain.Interaction, judge func([]domain.Fact) []domain.Verdict,
+) (domain.Outcome, error) {
+	if len(batch) == 0 {
+		if err := s.usable(ctx); err != nil {
+			return domain.Outcome{}, err
+		}
+		return domain.Outcome{At: s.now()}, nil
+	}
+	var out domain.Outcome
+	err := s.write(ctx, opInteract, func(w *writer) error {
+		if err := w.prepareInteract(); err != nil {
+			return err
+		}
+		out = domain.Outcome{At: s.now()}
+		facts, err := w.readFacts(batch, domain.DayOf(out.At))
+		if err != nil {
+			return err
+		}
+		out.Verdicts = judge(facts)
+		if len(out.Verdicts) != len(batch) {
+			return fmt.Errorf("%d verdicts for %d interactions", len(out.Verdicts), len(batch))
+		}
+		return w.apply(batch, &out)
+	})
+	if err != nil {
+		return domain.Outcome{}, err
+	}
+	return out, nil
+}
+
+// readFacts returns the facts of a batch and fills the scratch.
+func (w *writer) readFacts(batch []domain.Interaction, day domain.Day) ([]domain.Fact, error) {
+	b := &w.scratch
+	b.number++
+	w.polls.trim()
+	b.users, b.polls = b.users[:0], b.polls[:0]
+	b.order = resize(b.order, len(batch))
+	b.slots = resize(b.slots, len(batch))
+	b.of = resize(b.of, len(batch))
+	facts := make([]domain.Fact, len(batch))
+	for i := range b.order {
+		b.order[i] = i
+	}
+	slices.SortFunc(b.order, func(i, j int) int {
+		if c := cmp.Compare(batch[i].User, batch[j].User); c != 0 {
+			return c
+		}
+		if c := cmp.Compare(batch[i].Poll, batch[j].Poll); c != 0 {
+			return c
+		}
+		return cmp.Compare(i, j)
+	})
+	for n, i := range b.order {
+		in := batch[i]
+		if n == 0 || batch[b.order[n-1]].User != in.User {
+			if err := w.readUser(in.User, day); err != nil {
+				return nil, err
+			}
+		}
+		b.slots[i] = len(b.users) - 1
+		u := &b.users[b.slots[i]]
+		fact := domain.Fact{UserExists: u.exists, VotesToday: u.today}
+		poll, err := w.poll(in.Poll)
+		if err != nil {
+			return nil, err
+		}
+		b.of[i] = poll
+		fact.PollExists, fact.State, fact.Options = poll.exists, poll.state, len(poll.votes)
+		switch {
+		case n > 0 && batch[b.order[n-1]].User == in.User && batch[b.order[n-1]].Poll == in.Poll:
+			fact.Prior = facts[b.order[n-1]].Prior
+		case u.exists && poll.exists:
+			if fact.Prior, err = w.readPrior(in.User, in.Poll); err != nil {
+				return nil, err
+			}
+		}
+		facts[i] = fact
+	}
+	return facts, nil
+}
+
+func (w *writer) readUser(id domain.UserID, day domain.Day) error {
+	b := &w.scratch
+	// A slot that was used before keeps its memory.
+	if len(b.users) < cap(b.users) {
+		b.users = b.users[:len(b.users)+1]
+	} else {
+		b.users = append(b.users, userFacts{})
+	}
+	u := &b.users[len(b.users)-1]
+	*u = userFacts{id: id, recent: u.recent[:0]}
+	stmt := w.interact.user
+	stmt.BindInt64(1, int64(id))
+	stmt.BindInt64(2, int64(day))
+	ok, err := stmt.Step()
+	if err == nil && ok {
+		u.exists, u.version, u.today = true, stmt.ColumnInt64(0), stmt.ColumnInt(2)
+		b.bytes = appendColumn(stmt, 1, b.bytes)
+		u.recent, err = parseRecent(u.recent, b.bytes)
+	}
+	return errors.Join(err, reset(stmt, err))
+}
+
+func (w *writer) readPrior(user domain.UserID, poll domain.PollID) (domain.Prior, error) {
+	var p domain.Prior
+	stmt := w.interact.prior
+	stmt.BindInt64(1, int64(user))
+	stmt.BindInt64(2, int64(poll))
+	ok, err := stmt.Step()
+	if err == nil && ok {
+		if !stmt.ColumnIsNull(0) {
+			p.Voted, p.Option = true, stmt.ColumnInt(0)
+		}
+		p.Skipped = stmt.ColumnBool(1)
+	}
+	return p, errors.Join(err, reset(stmt, err))
+}
+
+// apply writes what was accepted, each table in the order of its key, and fills
+// the outcome.
+func (w *writer) apply(batch []domain.Interaction, out *domain.Outcome) error {
+	b := &w.scratch
+	at := millis(out.At)
+	w.polls.dirty = true
+	w.pages = int64(len(batch)) * pagesPerInteraction
+	for i, v := range out.Verdicts {
+		if v.Code != "" || !v.Changed {
+			continue
+		}
+		u, poll := &b.users[b.slots[i]], b.of[i]
+		if !u.exists || !poll.exists || (!batch[i].Skip && (v.Option < 0 || v.Option >= len(poll.votes))) {
+			return fmt.Errorf("interaction %d was accepted against the facts", i)
+		}
+		u.added = append(u.added, poll.position)
+		if poll.batch != b.number {
+			poll.batch = b.number
+			b.polls = append(b.polls, poll)
+		}
+		if batch[i].Skip {
+			poll.skips++
+			continue
+		}
+		poll.votes[v.Option]++
+		u.voted, u.today = true, v.VotesToday
+	}
+	for _, i := range b.order {
+		v := out.Verdicts[i]
+		if v.Code != "" || !v.Changed {
+			continue
+		}
+		stmt := w.interact.addVote
+		next := 3
+		if batch[i].Skip {
+			stmt = w.interact.addSkip
+		} else {
+			stmt.BindInt64(next, int64(v.Option))
+			next++
+		}
+		stmt.BindInt64(1, int64(batch[i].User))
+		stmt.BindInt64(2, int64(batch[i].Poll))
+		stmt.BindInt64(next, int64(b.of[i].position))
+		stmt.BindInt64(next+1, at)
+		if err := step(stmt); err != nil {
+			return err
+		}
+	}
+	if err := w.writeUsers(out); err != nil {
+		return err
+	}
+	if err := w.writeCounts(out, at); err != nil {
+		return err
+	}
+	return w.writeOutbox(out.Changes(batch))
+}
+
+func (w *writer) writeUsers(out *domain.Outcome) error {
+	b := &w.scratch
+	day := int64(domain.DayOf(out.At))
+	for i := range b.users {
+		u := &b.users[i]
+		if len(u.added) == 0 {
+			continue
+		}
+		if u.voted {
+			stmt := w.interact.setDaily
+			stmt.BindInt64(1, int64(u.id))
+			stmt.BindInt64(2, day)
+			stmt.BindInt64(3, int64(u.today))
+			if err := step(stmt); err != nil {
+				return err
+			}
+		}
+		u.version += int64(len(u.added))
+		u.recent = append(u.recent, u.added...)
+		b.bytes = appendRecent(b.bytes[:0], u.recent[max(0, len(u.recent)-domain.RecentPositions):])
+		stmt := w.interact.setState
+		stmt.BindInt64(1, int64(u.id))
+		stmt.BindInt64(2, u.version)
+		stmt.BindBytes(3, b.bytes)
+		if err := step(stmt); err != nil {
+			return err
+		}
+		out.Users = append(out.Users, domain.UserChange{User: u.id, Version: u.version, Positions: u.added})
+	}
+	return nil
+}
+
+func (w *writer) writeCounts(out *domain.Outcome, at int64) error {
+	b := &w.scratch
+	slices.SortFunc(b.polls, func(x, y *pollFacts) int { return cmp.Compare(x.id, y.id) })
+	for _, poll := range b.polls {
+		counts := domain.Counts{
+			Poll: poll.id, Votes: slices.Clone(poll.votes), Skips: poll.skips, UpdatedAt: out.At,
+		}
+		b.bytes = appendCounts(b.bytes[:0], poll.votes)
+		stmt := w.interact.setCounts
+		stmt.BindInt64(1, int64(poll.id))
+		stmt.BindInt64(2, counts.TotalVotes())
+		stmt.BindInt64(3, poll.skips)
+		stmt.BindInt64(4, at)
+		stmt.BindText(5, string(b.bytes))
+		if err := step(stmt); err != nil {
+			return err
+		}
+		out.Counts = append(out.Counts, counts)
+	}
+	return nil
+}
+
+// writeOutbox adds the row of a batch, if it changed anything.
+func (w *writer) writeOutbox(changes domain.Changes) error {
+	if changes.Empty() {
+		return nil
+	}
+	b := &w.scratch
+	var err error
+	if b.bytes, err = changes.AppendBinary(b.bytes[:0]); err != nil {
+		return err
+	}
+	stmt := w.interact.out
+	stmt.BindInt64(1, millis(changes.At))
+	stmt.BindBytes(2, b.bytes)
+	return step(stmt)
+}
+
+// resize returns a slice of n elements, whatever they are, in s's memory when
+// it is large enough.
+func resize[T any](s []T, n int) []T {
+	if cap(s) < n {
+		return make([]T, n, max(n, 2*cap(s)))
+	}
+	return s[:n]
+}
+
+// UserStates implements [domain.Store].
+func (s *Store) UserStates(ctx context.Context, users []domain.UserID) ([]domain.UserState, error) {
+	states := make([]domain.UserState, len(users))
+	err := s.read(ctx, opUserStates, func(c *conn) error {
+		return c.snapshot(func() error {
+			for i, id := range users {
+				var err error
+				if states[i], err = c.userState(id); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return states, nil
+}
+
+func (c *conn) userState(id domain.UserID) (domain.UserState, error) {
+	state := domain.UserState{User: id}
+	err := c.row(`SELECT version, recent FROM user_state WHERE user_id = ?`, func(r *sqlite.Stmt) error {
+		state.Version = r.ColumnInt64(0)
+		var err error
+		state.Recent, err = parseRecent(nil, blob(r, 1))
+		return err
+	}, int64(id))
+	if errors.Is(err, errNoRow) {
+		err = nil
+	}
+	return state, err
+}
+
+// Seen implements [domain.Store].
+func (s *Store) Seen(ctx context.Context, user domain.UserID) (domain.SeenSet, error) {
+	var seen domain.SeenSet
+	err := s.readLong(ctx, opSeen, func(c *conn) error {
+		return c.snapshot(func() error {
+			state, err := c.userState(user)
+			if err != nil {
+				return err
+			}
+			seen.Version = state.Version
+			collect := func(r *sqlite.Stmt) error {
+				seen.Positions = append(seen.Positions, domain.Position(r.ColumnInt64(0))) //nolint:gosec // 32 bits wide
+				return nil
+			}
+			if state.Version > 0 {
+				seen.Positions = make([]domain.Position, 0, state.Version)
+			}
+			if err := c.rows(`SELECT position FROM votes WHERE user_id = ?`, collect, int64(user)); err != nil {
+				return err
+			}
+			return c.rows(`SELECT position FROM skips WHERE user_id = ?`, collect, int64(user))
+		})
+	})
+	if err != nil {
+		return domain.SeenSet{}, err
+	}
+	// A poll that was skipped and then voted on is in both.
+	slices.Sort(seen.Positions)
+	seen.Positions = slices.Compact(seen.Positions)
+	return seen, nil
+}
+
+// Prior implements [domain.Store].
+func (s *Store) Prior(ctx context.Context, user domain.UserID, poll domain.PollID) (domain.Prior, error) {
+	var p domain.Prior
+	err := s.read(ctx, opPrior, func(c *conn) error {
+		return c.row(`SELECT
+			(SELECT option_index FROM votes WHERE user_id = ?1 AND poll_id = ?2),
+			EXISTS (SELECT 1 FROM skips WHERE user_id = ?1 AND poll_id = ?2)`,
+			func(r *sqlite.Stmt) error {
+				if !r.ColumnIsNull(0) {
+					p.Voted, p.Option = true, r.ColumnInt(0)
+				}
+				p.Skipped = r.ColumnBool(1)
+				return nil
+			}, int64(user), int64(poll))
+	})
+	return p, err
+}
