@@ -1,0 +1,240 @@
+package live_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"vote/internal/domain"
+	"vote/internal/engine/sqlite"
+	"vote/internal/live"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// clock is set by hand.
+type clock struct{ ms atomic.Int64 }
+
+func newClock() *clock {
+	c := &clock{}
+	c.ms.Store(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC).UnixMilli())
+	return c
+}
+func (c *clock) Now() time.Time          { return time.UnixMilli(c.ms.Load()).UTC() }
+func (c *clock) advance(d time.Duration) { c.ms.Add(d.Milliseconds()) }
+
+// counting counts the queries that reach a real store, and can be made slow or
+// to fail.
+type counting struct {
+	domain.Store
+	queries atomic.Int64
+	before  func()
+	err     atomic.Pointer[error]
+}
+
+func (c *counting) Counts(ctx context.Context, ids []domain.PollID) ([]domain.Counts, error) {
+	c.queries.Add(1)
+	if c.before != nil {
+		c.before()
+	}
+	if err := c.err.Load(); err != nil {
+		return nil, *err
+	}
+	return c.Store.Counts(ctx, ids)
+}
+
+type world struct {
+	clock *clock
+	store *counting
+	stats *live.Stats
+	user  domain.UserID
+	polls []domain.PollID
+}
+
+func newWorld(t *testing.T, before func()) *world {
+	t.Helper()
+	ctx := context.Background()
+	w := &world{clock: newClock()}
+	store, err := sqlite.Open(ctx, sqlite.Options{Path: t.TempDir() + "/vote.db", Clock: w.clock, AutoMigrate: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.store = &counting{Store: store, before: before}
+	w.stats = live.New(live.Config{Store: w.store, Clock: w.clock})
+	running, stop := context.WithCancel(ctx)
+	done := make(chan error, 1)
+	go func() { done <- w.stats.Run(running) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	u, err := store.CreateUser(ctx, domain.NewUser{Username: "ada", UsernameKey: "ada", Email: "a@b.cd", EmailKey: "a@b.cd", PasswordHash: "x"},
+		domain.Session{ID: "s", CreatedAt: w.clock.Now(), ExpiresAt: w.clock.Now().Add(time.Hour)}, domain.TokenHash{1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.user = u.ID
+	batch := make([]domain.NewPoll, 3)
+	for i := range batch {
+		batch[i] = domain.NewPoll{Author: u.ID, Title: "t", Options: []string{"a", "b"}, Tags: []string{"x"}}
+	}
+	published, err := store.Publish(ctx, batch, func(f []domain.PublicationFact) []domain.PublicationVerdict {
+		return domain.Rules{}.JudgePublications(batch, f)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range published {
+		w.polls = append(w.polls, p.Poll.ID)
+	}
+	return w
+}
+
+func (w *world) interact(t *testing.T, in domain.Interaction) domain.Outcome {
+	t.Helper()
+	in.User = w.user
+	batch := []domain.Interaction{in}
+	out, err := w.store.Interact(context.Background(), batch, func(f []domain.Fact) []domain.Verdict {
+		return domain.Rules{}.Judge(batch, f)
+	})
+	if err != nil || out.Verdicts[0].Code != "" {
+		t.Fatal(out, err)
+	}
+	return out
+}
+
+func (w *world) version(t *testing.T, poll domain.PollID) int64 {
+	t.Helper()
+	c, err := w.stats.Get(context.Background(), poll)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.Version()
+}
+
+func TestCountsAreCachedAndRefreshed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	poll := w.polls[0]
+	if v := w.version(t, poll); v != 0 {
+		t.Fatalf("version %d before any vote", v)
+	}
+	w.interact(t, domain.Interaction{Poll: poll, Option: 1}) // as another instance would: not announced
+	if v := w.version(t, poll); v != 0 || w.store.queries.Load() != 1 {
+		t.Fatalf("version %d after %d queries; want the cached 0 after 1", v, w.store.queries.Load())
+	}
+	w.clock.advance(time.Second)
+	if v := w.version(t, poll); v != 1 {
+		t.Fatalf("version %d a second later, want 1", v)
+	}
+}
+
+func TestAnnouncedCountsAreSeenAtOnceAndNeverFall(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	poll := w.polls[0]
+	first := w.interact(t, domain.Interaction{Poll: poll, Skip: true})
+	second := w.interact(t, domain.Interaction{Poll: poll, Option: 0})
+	w.stats.Apply(second)
+	if v := w.version(t, poll); v != 2 {
+		t.Fatalf("version %d after the announcement, want 2", v)
+	}
+	w.stats.Apply(first) // overtaken
+	if v := w.version(t, poll); v != 2 {
+		t.Fatalf("version fell to %d", v)
+	}
+	if n := w.store.queries.Load(); n != 0 {
+		t.Fatalf("%d queries for announced counts", n)
+	}
+}
+
+func TestUnknownHiddenAndDeletedPollsAreNotFound(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	ctx := context.Background()
+	if _, err := w.store.SetPollState(ctx, w.polls[0], domain.PollHidden); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.store.DeletePoll(ctx, w.user, w.polls[1]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.store.SetPollState(ctx, w.polls[2], domain.PollClosed); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []domain.PollID{w.polls[0], w.polls[1], 12345} {
+		if _, err := w.stats.Get(ctx, id); domain.CodeOf(err) != domain.CodeNotFound {
+			t.Errorf("poll %d: %v, want not_found", id, err)
+		}
+	}
+	list, err := w.stats.GetMany(ctx, []domain.PollID{12345, w.polls[2], w.polls[0]})
+	if err != nil || len(list) != 1 || list[0].Poll != w.polls[2] {
+		t.Fatalf("got %v, %v; want the closed poll alone", list, err)
+	}
+}
+
+func TestForgottenPollIsReadAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	w.version(t, w.polls[0])
+	if _, err := w.store.SetPollState(context.Background(), w.polls[0], domain.PollHidden); err != nil {
+		t.Fatal(err)
+	}
+	w.stats.Forget(w.polls[0])
+	if _, err := w.stats.Get(context.Background(), w.polls[0]); domain.CodeOf(err) != domain.CodeNotFound {
+		t.Fatalf("%v, want not_found", err)
+	}
+}
+
+func TestReadersShareTheNextQuery(t *testing.T) {
+	t.Parallel()
+	const readers = 200
+	entered, release := make(chan struct{}, readers), make(chan struct{})
+	w := newWorld(t, func() { entered <- struct{}{}; <-release })
+	var wg sync.WaitGroup
+	read := func() {
+		wg.Go(func() {
+			if _, err := w.stats.Get(context.Background(), w.polls[0]); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	read()
+	<-entered // the first query is under way; all others can only join the second
+	for range readers {
+		read()
+	}
+	close(release)
+	wg.Wait()
+	if n := w.store.queries.Load(); n > 3 {
+		t.Fatalf("%d queries for %d readers of one poll", n, readers+1)
+	}
+}
+
+func TestFaultsReachTheReaderAndAreNotKept(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	fault := error(domain.Fault(domain.CodeUnavailable, errors.New("away")))
+	w.store.err.Store(&fault)
+	if _, err := w.stats.Get(context.Background(), w.polls[0]); domain.CodeOf(err) != domain.CodeUnavailable {
+		t.Fatalf("%v, want unavailable", err)
+	}
+	w.store.err.Store(nil)
+	if v := w.version(t, w.polls[0]); v != 0 {
+		t.Fatalf("version %d", v)
+	}
+	gone, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := w.stats.Get(gone, w.polls[1]); domain.CodeOf(err) != domain.CodeUnavailable {
+		t.Fatalf("%v for a caller that left, want unavailable", err)
+	}
+}
