@@ -1,0 +1,230 @@
+package api
+
+import (
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"vote/internal/domain"
+)
+
+// Samples that the examples are made of.
+const (
+	exampleRequest = "4f2a9c0e6b1d4c3f8a7e5d2c1b0a9f8e"
+	exampleID      = 116114440929280
+
+	exampleUser    = `{"id":17,"username":"mira","email":"mira@example.org","createdAt":"2025-11-17T08:30:00.000Z"}`
+	exampleSession = `{"user":` + exampleUser + `,"token":"eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.e30.c2ln","refreshToken":"oXf0bXc3Zk1hN3dR","expiresAt":"2025-11-18T08:30:00.000Z"}`
+	examplePoll    = `{"id":116114440929280,"title":"Should the old tram line come back?","options":["Yes, all of it","Only the centre","No"],"tags":["city","transport"],"createdAt":"2025-11-17T09:00:00.000Z","author":{"id":17,"username":"mira"},"totalVotes":4}`
+	exampleViewed  = `{"id":116114440929280,"title":"Should the old tram line come back?","options":["Yes, all of it","Only the centre","No"],"tags":["city","transport"],"createdAt":"2025-11-17T09:00:00.000Z","author":{"id":17,"username":"mira"},"totalVotes":4,"viewer":{"voted":true,"optionIndex":1,"skipped":false}}`
+	exampleMade    = `{"id":116114440929280,"title":"Should the old tram line come back?","options":["Yes, all of it","Only the centre","No"],"tags":["city","transport"],"createdAt":"2025-11-17T09:00:00.000Z","author":{"id":17,"username":"mira"},"totalVotes":0}`
+	exampleStats   = `{"pollId":116114440929280,"version":6,"totalVotes":4,"totalSkips":2,"votes":[{"optionIndex":0,"option":"Yes, all of it","count":2,"percentage":50.0},{"optionIndex":1,"option":"Only the centre","count":1,"percentage":25.0},{"optionIndex":2,"option":"No","count":1,"percentage":25.0}],"updatedAt":"2025-11-17T09:12:31.118Z"}`
+	exampleCSV     = "pollId,version,totalVotes,totalSkips,optionIndex,option,count,percentage,updatedAt\r\n116114440929280,6,4,2,0,\"Yes, all of it\",2,50.0,2025-11-17T09:12:31.118Z\r\n"
+)
+
+var exampleRegistration = map[string]string{"ordinary": `{"username":"mira","email":"mira@example.org","password":"correct horse battery"}`}
+
+// descriptions say what each call does, by method and path.
+var descriptions = map[string]description{
+	"POST /api/auth/register": {
+		id: "register", group: groupAccounts, summary: "Make an account and sign in",
+		text: "The username is unique without regard to case, the e-mail address too. Besides the request window, registrations are limited per address.",
+		body: registration{}, bodyExamples: exampleRegistration,
+		answers: []answer{{status: 201, text: "The account and its first session.", shape: sessionShape{}, example: exampleSession}},
+		codes:   []domain.Code{domain.CodeEmailTaken, domain.CodeUsernameTaken, domain.CodeOverloaded, domain.CodeOutcomeUnknown},
+	},
+	"POST /api/auth/login": {
+		id: "login", group: groupAccounts, summary: "Sign in",
+		text: "The answer is the same, and takes the same time, for an unknown address and a wrong password. Besides the request window, logins are limited per account and per address.",
+		body: credentials{}, bodyExamples: map[string]string{"ordinary": `{"email":"mira@example.org","password":"correct horse battery"}`},
+		answers: []answer{{status: 200, text: "A new session.", shape: sessionShape{}, example: exampleSession}},
+		codes:   []domain.Code{domain.CodeInvalidCredentials, domain.CodeOverloaded, domain.CodeOutcomeUnknown},
+	},
+	"POST /api/auth/refresh": {
+		id: "refresh", group: groupAccounts, summary: "Trade a refresh token for a new pair",
+		text: "The old refresh token dies. Using it again ends the whole session, so do not repeat this call after a lost answer: log in.",
+		body: refreshRequest{}, bodyExamples: map[string]string{"ordinary": `{"refreshToken":"oXf0bXc3Zk1hN3dR"}`},
+		answers: []answer{{status: 200, text: "A new pair of tokens of the same session.", shape: sessionShape{}, example: exampleSession}},
+		codes:   []domain.Code{domain.CodeInvalidRefreshToken, domain.CodeRefreshReused, domain.CodeOutcomeUnknown},
+	},
+	"POST /api/auth/logout": {
+		id: "logout", group: groupAccounts, summary: "End a session",
+		text: "The one of the access token, or that of the refresh token in the body. Its access tokens stop working within five seconds, here at once.",
+		body: logoutRequest{}, bodyExamples: map[string]string{"other session": `{"refreshToken":"oXf0bXc3Zk1hN3dR"}`},
+		answers: []answer{{status: 204, text: "The session has ended."}},
+		codes:   []domain.Code{domain.CodeInvalidRefreshToken, domain.CodeOutcomeUnknown},
+	},
+	"GET /api/users/me": {
+		id: "me", group: groupAccounts, summary: "Your own profile",
+		answers: []answer{{
+			status: 200, text: "The profile, with the votes of today.", shape: profileShape{},
+			example: `{"id":17,"username":"mira","email":"mira@example.org","createdAt":"2025-11-17T08:30:00.000Z","votesToday":27,"votesRemainingToday":73,"totals":{"votes":1204,"skips":310,"polls":3}}`,
+		}},
+	},
+	"POST /api/polls": {
+		id: "createPoll", group: groupPolls, summary: "Publish a poll",
+		text: "Text is normalised (NFC) and trimmed, tags are folded to lower case and lose duplicates. A poll cannot be edited. It is in the feeds of the answering instance at once, of every other within a second. With an Idempotency-Key the same body gets the same answer for 24 hours, however often it is sent.",
+		params: []*huma.Param{{
+			Name: "Idempotency-Key", In: "header", Description: "1 to 255 printable ASCII characters, per user.",
+			Schema: &huma.Schema{Type: huma.TypeString, MinLength: whole(1), MaxLength: whole(255)}, Example: "2b6f0cc9-0a51-4d3c-9a6e-8f7c",
+		}},
+		body: newPoll{}, bodyExamples: map[string]string{
+			"ordinary": `{"title":"Should the old tram line come back?","options":["Yes, all of it","Only the centre","No"],"tags":["city","transport"]}`,
+		},
+		answers: []answer{{status: 201, text: "The poll.", shape: pollShape{}, example: exampleMade, headers: []string{"Location"}}},
+		codes: []domain.Code{
+			domain.CodeIdempotencyMismatch, domain.CodeIdempotencyBusy, domain.CodeDailyPollLimit,
+			domain.CodeOverloaded, domain.CodeDraining, domain.CodeOutcomeUnknown,
+		},
+	},
+	"GET /api/polls": {
+		id: "listPolls", group: groupPolls, summary: "The feed",
+		text: "Polls that you have neither voted on nor skipped. Walk on with nextCursor: it stays right while polls are added and seen. An empty tag, q or cursor counts as not given.",
+		params: []*huma.Param{
+			{
+				Name: "tag", In: "query", Explode: &exploded, Example: []string{"city"},
+				Description: "Polls with this tag; repeated: with any of them. Folded as stored tags are.", Schema: listSchema(textSchema(domain.MaxTag), maxTagParams),
+			},
+			queryParam("q", "Words that must all be in title, options or tags, the last as a prefix.", textSchema(domain.MaxSearchText), "tram"),
+			queryParam("sort", "new: newest first. hot: by the stored ranking of the popular polls.", wordSchema("new", "hot"), "new"),
+			queryParam("limit", "Polls of one page.", wholeSchema(1, maxLimit, defaultLimit), 10),
+			queryParam("cursor", "nextCursor of the page before. Not together with page.", &huma.Schema{Type: huma.TypeString}, nil),
+			queryParam("page", "A page of what is unseen now. Not together with cursor.", wholeSchema(1, maxPage, 0), nil),
+		},
+		answers: []answer{{
+			status: 200, text: "A page.", shape: feedShape{}, headers: []string{"Cache-Control"},
+			example: `{"polls":[` + examplePoll + `],"nextCursor":null,"page":1,"limit":10}`,
+		}},
+		codes: []domain.Code{domain.CodeInvalidCursor, domain.CodeCursorExpired, domain.CodeOverloaded},
+	},
+	"GET /api/polls/popular": {
+		id: "popularPolls", group: groupPolls, summary: "The hottest polls",
+		text:   "The same for everybody: votes and, for a fifth, skips, halved for each day of age; ranked once a minute.",
+		params: []*huma.Param{queryParam("limit", "How many.", wholeSchema(1, maxLimit, defaultLimit), 10)},
+		answers: []answer{{
+			status: 200, text: "Hottest first.", shape: popularShape{}, headers: []string{"Cache-Control"}, example: `{"polls":[` + examplePoll + `]}`,
+		}},
+		codes: []domain.Code{domain.CodeInvalid, domain.CodeStarting, domain.CodeOverloaded},
+	},
+	"GET /api/polls/{id}": {
+		id: "getPoll", group: groupPolls, summary: "One poll",
+		answers: []answer{{
+			status: 200, text: "The poll; with a valid token also what you did with it.", shape: pollShape{}, example: exampleViewed, headers: []string{"Cache-Control"},
+		}},
+		codes: []domain.Code{domain.CodeNotFound, domain.CodeStarting, domain.CodeOverloaded},
+	},
+	"DELETE /api/polls/{id}": {
+		id: "deletePoll", group: groupPolls, summary: "Delete your own poll",
+		text:    "As long as it has no votes.",
+		answers: []answer{{status: 204, text: "The poll is gone."}},
+		codes:   []domain.Code{domain.CodeNotFound, domain.CodeHasVotes, domain.CodeOutcomeUnknown, domain.CodeOverloaded},
+	},
+	"GET /api/tags": {
+		id: "listTags", group: groupPolls, summary: "Tags in use",
+		params: []*huma.Param{
+			queryParam("prefix", "How the tag begins; folded as stored tags are.", textSchema(domain.MaxTag), "ci"),
+			queryParam("limit", "How many.", wholeSchema(1, maxLimit, defaultLimit), 10),
+		},
+		answers: []answer{{status: 200, text: "Most used first.", shape: tagListShape{}, example: `{"items":[{"tag":"city","polls":812},{"tag":"cinema","polls":77}]}`}},
+		codes:   []domain.Code{domain.CodeInvalid, domain.CodeStarting},
+	},
+	"POST /api/polls/{id}/vote": {
+		id: "vote", group: groupVotes, summary: "Vote",
+		text: "One option, once, for good. Charged to the votes window only. After a lost answer repeat the call: already_voted names the option that was counted.",
+		body: voteRequest{}, bodyExamples: map[string]string{"ordinary": `{"optionIndex":1}`, "older client": `{"optionIndex":1,"userId":"17"}`},
+		answers: []answer{{
+			status: 200, text: "The vote is counted and durable.", shape: voteAnswer{},
+			example: `{"pollId":116114440929280,"optionIndex":1,"votesRemainingToday":72,"stats":` + exampleStats + `}`,
+		}},
+		codes: []domain.Code{
+			domain.CodeNotFound, domain.CodeAlreadyVoted, domain.CodePollClosed, domain.CodeInvalidOption,
+			domain.CodeDailyVoteLimit, domain.CodeOverloaded, domain.CodeDraining, domain.CodeOutcomeUnknown,
+		},
+	},
+	"POST /api/polls/{id}/skip": {
+		id: "skip", group: groupVotes, summary: "Skip",
+		text: "The poll leaves your feed. Skipping again changes nothing; voting later is possible.",
+		body: skipRequest{}, bodyExamples: map[string]string{"older client": `{"userId":17}`},
+		answers: []answer{{status: 200, text: "The poll is skipped.", shape: skipAnswer{}, example: `{"pollId":116114440929280,"skipped":true}`}},
+		codes: []domain.Code{
+			domain.CodeNotFound, domain.CodeAlreadyVoted, domain.CodeOverloaded, domain.CodeDraining, domain.CodeOutcomeUnknown,
+		},
+	},
+	"POST /api/interactions": {
+		id: "interact", group: groupVotes, summary: "Many votes and skips at once",
+		text: "For fast swipers and queues that were filled offline. Items are judged in order, each for itself. The call is one request; each vote also counts in the votes window, and items beyond it get 429.",
+		body: []interaction{}, bodyExamples: map[string]string{"ordinary": `[{"pollId":116114440929280,"optionIndex":1},{"pollId":"116114440929281","skip":true}]`},
+		answers: []answer{{
+			status: 200, text: "A verdict for each item, in order.", shape: []verdictShape{},
+			example: `[{"pollId":116114440929280,"status":200,"optionIndex":1,"votesRemainingToday":72},{"pollId":116114440929281,"status":409,"code":"already_voted","detail":"You have voted on this poll; a vote is final.","optionIndex":0}]`,
+		}},
+		codes: []domain.Code{domain.CodeOverloaded, domain.CodeDraining, domain.CodeOutcomeUnknown},
+	},
+	"GET /api/polls/{id}/stats": {
+		id: "stats", group: groupResults, summary: "The counts of a poll",
+		text: "At most a second old. Send the ETag back in If-None-Match to get 304 while nothing changed.",
+		params: []*huma.Param{
+			queryParam("format", "", wordSchema("json", "csv"), "json"),
+			{Name: "If-None-Match", In: "header", Description: "Entity tags, or *.", Schema: &huma.Schema{Type: huma.TypeString}},
+		},
+		answers: []answer{
+			{status: 200, text: "The counts. In CSV, a text that a spreadsheet would take for a formula has an apostrophe before it.", shape: statsShape{}, example: exampleStats, headers: []string{"ETag", "Cache-Control"}},
+			{status: 304, text: "Nothing changed.", headers: []string{"ETag", "Cache-Control"}},
+		},
+		codes: []domain.Code{domain.CodeNotFound, domain.CodeInvalid, domain.CodeOverloaded},
+	},
+	"GET /api/stats": {
+		id: "manyStats", group: groupResults, summary: "The counts of several polls",
+		params: []*huma.Param{{
+			Name: "polls", In: "query", Required: true, Explode: &joined, Example: []int{exampleID},
+			Description: "Poll ids, separated by commas.", Schema: listSchema(idSchema(), maxPolls),
+		}},
+		answers: []answer{{
+			status: 200, text: "In the order asked; unknown polls are left out.", shape: statsListShape{}, headers: []string{"Cache-Control"},
+			example: `{"items":[` + exampleStats + `]}`,
+		}},
+		codes: []domain.Code{domain.CodeInvalid, domain.CodeOverloaded},
+	},
+	"GET /healthz": {
+		id: "alive", group: groupServer, summary: "Whether the process is alive",
+		answers: []answer{{status: 200, text: "It is.", shape: aliveShape{}, example: `{"status":"ok"}`}},
+	},
+	"GET /readyz":       readyDescription("ready"),
+	"GET /health":       readyDescription("health"),
+	"GET /version":      {id: "version", group: groupServer, summary: "What was built", answers: []answer{{status: 200, text: "The build.", shape: versionShape{}, example: `{"version":"(devel)","revision":"","modified":false,"go":"go1.26.0"}`}}},
+	"GET /openapi.json": {id: "openapi", group: groupServer, summary: "This document", answers: fileAnswers("The document.", "application/json")},
+	"GET /docs":         {id: "docs", group: groupServer, summary: "This document for people", answers: fileAnswers("A page.", "text/html")},
+	"GET " + errorPage:  {id: "errorCodes", group: groupServer, summary: "Every error code", answers: fileAnswers("A page with an anchor for each code.", "text/html")},
+	"GET /":             {id: "home", group: groupServer, summary: "What this is", answers: fileAnswers("A page.", "text/html")},
+	"GET /assets/{file}": {
+		id: "asset", group: groupServer, summary: "A file of the pages",
+		params:  []*huma.Param{{Name: "file", In: "path", Required: true, Schema: &huma.Schema{Type: huma.TypeString}}},
+		answers: []answer{{status: 200, text: "The file; its name changes with its content.", media: "text/css"}},
+		codes:   []domain.Code{domain.CodeNotFound},
+	},
+}
+
+var metricsDescription = description{
+	id: "metrics", group: groupServer, summary: "Prometheus metrics",
+	answers: []answer{{status: 200, text: "Metrics in the text format.", media: "text/plain"}},
+}
+
+func readyDescription(id string) description {
+	return description{
+		id: id, group: groupServer, summary: "Whether the server takes requests",
+		answers: []answer{{
+			status: 200, text: "It does.", shape: readyShape{},
+			example: `{"status":"ready","checks":{"database":{"status":"ok"},"feed":{"status":"ok"},"server":{"status":"ok"}}}`,
+		}},
+		codes: []domain.Code{domain.CodeStarting, domain.CodeDraining, domain.CodeUnavailable, domain.CodeSchemaOutdated},
+	}
+}
+
+func fileAnswers(text, media string) []answer {
+	return []answer{
+		{status: http.StatusOK, text: text, media: media, headers: []string{"ETag"}},
+		{status: http.StatusNotModified, text: "Nothing changed.", headers: []string{"ETag"}},
+	}
+}
+
+func whole(n int) *int { return &n }

@@ -1,0 +1,23 @@
+package api
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+)
+
+// Routes returns what a handler of [New] routes, as "METHOD /path/{name}".
+func Routes(h http.Handler) []string {
+	var list []string
+	for _, r := range h.(*gin.Engine).Routes() {
+		parts := strings.Split(r.Path, "/")
+		for i, p := range parts {
+			if name, ok := strings.CutPrefix(p, ":"); ok {
+				parts[i] = "{" + name + "}"
+			}
+		}
+		list = append(list, r.Method+" "+strings.Join(parts, "/"))
+	}
+	return list
+}

@@ -1,0 +1,123 @@
+package api
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strconv"
+	"strings"
+	"time"
+
+	"vote/internal/domain"
+)
+
+// Limits are how much is accepted in sliding windows; zero switches one off.
+type Limits struct {
+	RequestsPerMinute int // per user, or per address without a valid token
+	VotesPerMinute    int // per user
+	BurstPerSecond    int // per address
+	// DailyVotes is only told in answers; the rule itself is the domain's.
+	DailyVotes                     int
+	LoginPerAccountPerMinute       int
+	LoginPerAddressPerMinute       int
+	RegistrationsPerAddressPerHour int
+}
+
+// charge says which windows a request of an endpoint is charged to, besides the
+// burst window of its address.
+type charge uint8
+
+const (
+	free     charge = iota // not limited at all
+	requests               // the requests window
+	votes                  // the votes window of a user; requests when there is none
+)
+
+// admit charges the request to its windows and returns the refusal of the first
+// that is full.
+func (c *call) admit() *domain.Error {
+	l := &c.s.limits
+	if l.BurstPerSecond > 0 {
+		if err := c.take("rate:addr:"+c.address()+":burst", l.BurstPerSecond, time.Second, true); err != nil {
+			return err
+		}
+	}
+	limit, suffix := l.RequestsPerMinute, ":api"
+	if c.route.charge == votes && c.token == tokenValid {
+		limit, suffix = l.VotesPerMinute, ":votes"
+	}
+	if limit == 0 {
+		return nil
+	}
+	return c.take(c.windowKey(suffix), limit, time.Minute, true)
+}
+
+// windowKey names a window of the caller: of the user, or of the address when
+// there is no valid token.
+func (c *call) windowKey(suffix string) string {
+	if c.token == tokenValid {
+		return "rate:user:" + strconv.FormatInt(int64(c.who.User), 10) + suffix
+	}
+	return "rate:addr:" + c.address() + suffix
+}
+
+// take charges one unit to a window. When it is full, everything the request
+// was charged before is given back, since a refused request is not counted. The
+// answer's headers tell of the window when told is set, or when it refused.
+func (c *call) take(key string, limit int, window time.Duration, told bool) *domain.Error {
+	if limit == 0 {
+		return nil
+	}
+	g := c.s.limiter.Take(c.context(), key, limit, window, 1)
+	if g.Allowed == 1 {
+		c.charged[c.charges] = key
+		c.charges++
+		if told {
+			c.window, c.windowed = g, true
+		}
+		return nil
+	}
+	for _, key := range c.charged[:c.charges] {
+		c.s.limiter.Refund(c.context(), key, 1)
+	}
+	c.charges = 0
+	c.window, c.windowed = g, true
+	return &domain.Error{Code: domain.CodeRateLimited, RetryAfter: max(g.RetryAfter, time.Millisecond)}
+}
+
+// takeVotes asks the votes window for n votes of a batch and returns how many
+// fit, and how long until one more will.
+func (c *call) takeVotes(n int) (fit int, wait time.Duration) {
+	limit := c.s.limits.VotesPerMinute
+	if n == 0 || limit == 0 {
+		return n, 0
+	}
+	g := c.s.limiter.Take(c.context(), c.windowKey(":votes"), limit, time.Minute, n)
+	return g.Allowed, g.RetryAfter
+}
+
+// admitLogin charges a login to its address and to the account it is for,
+// whether or not that exists.
+func (c *call) admitLogin(email string) error {
+	l := &c.s.limits
+	if err := c.take("rate:login:addr:"+c.address(), l.LoginPerAddressPerMinute, time.Minute, false); err != nil {
+		return err
+	}
+	_, key, fault := domain.NormalizeEmail(email)
+	if fault != "" {
+		key = strings.ToLower(strings.TrimSpace(email))
+	}
+	// Hashed: a limiter's keys may be seen by operators, addresses need not.
+	sum := sha256.Sum256([]byte(key))
+	if err := c.take("rate:login:account:"+hex.EncodeToString(sum[:16]), l.LoginPerAccountPerMinute, time.Minute, false); err != nil {
+		return err
+	}
+	return nil
+}
+
+// admitRegistration charges a registration to its address.
+func (c *call) admitRegistration() error {
+	if err := c.take("rate:register:addr:"+c.address(), c.s.limits.RegistrationsPerAddressPerHour, time.Hour, false); err != nil {
+		return err
+	}
+	return nil
+}

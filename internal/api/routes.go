@@ -1,0 +1,79 @@
+package api
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// endpoint is one row of the route table.
+type endpoint struct {
+	method string
+	path   string // as in the OpenAPI document
+	who    access
+	charge charge
+	body   bodyRule
+	handle func(*call) error
+	check  func(*call) error // refuses what cannot be parsed, beyond the usual
+
+	metrics *endpointMetrics
+}
+
+type access uint8
+
+const (
+	anyone access = iota // a token is used when it is valid
+	user                 // needs a valid token
+)
+
+type bodyRule uint8
+
+const (
+	noBody bodyRule = iota
+	needBody
+	mayBody
+)
+
+// routes returns the whole route table. A GET answers HEAD too.
+func (s *server) routes(c Config) []endpoint {
+	const get, post, del = http.MethodGet, http.MethodPost, http.MethodDelete
+	table := []endpoint{
+		{post, "/api/auth/register", anyone, requests, needBody, s.register, nil, nil},
+		{post, "/api/auth/login", anyone, requests, needBody, s.login, nil, nil},
+		{post, "/api/auth/refresh", anyone, requests, needBody, s.refresh, nil, nil},
+		{post, "/api/auth/logout", user, requests, mayBody, s.logout, nil, nil},
+		{get, "/api/users/me", user, requests, noBody, s.me, nil, nil},
+		{post, "/api/polls", user, requests, needBody, s.createPoll, nil, nil},
+		{get, "/api/polls", user, requests, noBody, s.listPolls, checkPaging, nil},
+		{get, "/api/polls/popular", anyone, requests, noBody, s.popular, nil, nil},
+		{get, "/api/polls/{id}", anyone, requests, noBody, s.getPoll, nil, nil},
+		{del, "/api/polls/{id}", user, requests, noBody, s.deletePoll, nil, nil},
+		{post, "/api/polls/{id}/vote", user, votes, needBody, s.vote, nil, nil},
+		{post, "/api/polls/{id}/skip", user, requests, mayBody, s.skip, nil, nil},
+		{post, "/api/interactions", user, requests, needBody, s.interactions, nil, nil},
+		{get, "/api/polls/{id}/stats", anyone, requests, noBody, s.stats, nil, nil},
+		{get, "/api/stats", anyone, requests, noBody, s.manyStats, nil, nil},
+		{get, "/api/tags", anyone, requests, noBody, s.tags, nil, nil},
+
+		{get, "/healthz", anyone, free, noBody, s.alive, nil, nil},
+		{get, "/readyz", anyone, free, noBody, s.ready, nil, nil},
+		{get, "/health", anyone, free, noBody, s.ready, nil, nil},
+		{get, "/version", anyone, free, noBody, s.version, nil, nil},
+		{get, "/openapi.json", anyone, free, noBody, s.openapi.serve, nil, nil},
+		{get, "/docs", anyone, free, noBody, s.docs.serve, nil, nil},
+		{get, errorPage, anyone, free, noBody, s.codes.serve, nil, nil},
+		{get, "/", anyone, free, noBody, s.index.serve, nil, nil},
+		{get, "/assets/{file}", anyone, free, noBody, asset, nil, nil},
+	}
+	if c.MetricsPath != "" && !c.MetricsElsewhere {
+		show := promhttp.HandlerFor(c.Registry, promhttp.HandlerOpts{})
+		table = append(table, endpoint{get, c.MetricsPath, anyone, free, noBody, foreign(show), nil, nil})
+	}
+	return table
+}
+
+// ginPath turns {name} into Gin's :name.
+func ginPath(path string) string {
+	return strings.NewReplacer("{", ":", "}", "").Replace(path)
+}
