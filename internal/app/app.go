@@ -1,0 +1,269 @@
+// Package app puts the house together: configuration, engines, services, API.
+// It is the only room that knows every engine.
+//
+// Life cycle: [New] opens everything and listens, so that a fault is told
+// before anything serves; [App.Run] starts every service, awaits all of them,
+// and drains: it stops saying that it is ready, lets requests under way finish,
+// ends the services, and closes storage last. No goroutine outlives Run.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"vote/config"
+	"vote/internal/account"
+	"vote/internal/api"
+	"vote/internal/domain"
+	"vote/internal/events"
+	"vote/internal/feed"
+	"vote/internal/live"
+	"vote/internal/voting"
+)
+
+// drainLimit is how long requests under way may take once the server drains.
+const drainLimit = 15 * time.Second
+
+// App is one running process of Vote. Make it by [New].
+type App struct {
+	logger   *slog.Logger
+	store    domain.Store
+	handler  http.Handler
+	listener net.Listener
+	admin    net.Listener // nil without server.admin_port
+	registry *prometheus.Registry
+	config   config.Config
+	services []service
+	account  *account.Account
+	draining atomic.Bool
+}
+
+// service is something long-running.
+type service struct {
+	name string
+	run  func(ctx context.Context) error
+}
+
+// Options are what a test or an embedding program may set besides the
+// configuration.
+type Options struct {
+	// Clock is the time of everything; nil is the machine's.
+	Clock domain.Clock
+	// Logger takes the log; nil discards it.
+	Logger *slog.Logger
+	// WithoutRelay leaves the outbox alone, for measurements of the rest.
+	WithoutRelay bool
+}
+
+// New opens the engines of the configuration, which must be valid, builds the
+// services over them and listens on the configured port. Whoever gets no error
+// must call [App.Run] or [App.Close].
+func New(ctx context.Context, c config.Config, o Options) (_ *App, err error) {
+	if o.Clock == nil {
+		o.Clock = domain.SystemClock{}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	a := &App{logger: o.Logger, config: c, registry: prometheus.NewRegistry()}
+	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.Close())
+		}
+	}()
+
+	engines, err := openEngines(ctx, c, o, a.registry)
+	if err != nil {
+		return nil, err
+	}
+	a.store = engines.store
+	secret, err := signingSecret(c)
+	if err != nil {
+		return nil, err
+	}
+
+	a.account = account.New(account.Config{
+		Store: engines.store, Clock: o.Clock, Logger: o.Logger, Registerer: a.registry,
+		Secret: secret, TokenLife: c.JWT.TokenDuration, RefreshLife: c.JWT.RefreshDuration,
+		DailyVotes: c.Limits.DailyVotes,
+	})
+	if err := a.account.Load(ctx); err != nil {
+		return nil, fmt.Errorf("load ended sessions: %w", err)
+	}
+	stats := live.New(live.Config{Store: engines.store, Clock: o.Clock, Registerer: a.registry})
+	feeds := feed.New(feed.Config{
+		Store: engines.store, Cache: engines.cache, Clock: o.Clock, Logger: o.Logger, Registerer: a.registry,
+		Exclusive: engines.exclusive, Ranker: c.HasRole(config.RoleScheduler),
+	})
+	relay := events.NewRelay(events.Config{
+		Store: engines.store, Bus: engines.bus, Clock: o.Clock, Logger: o.Logger, Registerer: a.registry,
+	})
+	votes := voting.New(voting.Config{
+		Store: engines.store, Logger: o.Logger, Registerer: a.registry, Shards: engines.shards,
+		Rules: domain.Rules{DailyVotes: c.Limits.DailyVotes, DailyPolls: c.Limits.PollsPerDay},
+		OnCommit: func(out domain.Outcome) {
+			feeds.Apply(out)
+			stats.Apply(out)
+			relay.Wake()
+		},
+		OnPublish: func(p []domain.Publication) {
+			feeds.Published(p)
+			relay.Wake()
+		},
+	})
+	if c.HasRole(config.RoleWorker) {
+		// What users have seen, Apply has told the feed already: without other
+		// instances there is nobody else to hear it from.
+		events.SubscribeFeedUpdates(engines.bus, feeds.Wake, nil)
+	}
+
+	a.services = []service{
+		{"account", a.account.Run}, {"stats", stats.Run}, {"feed", feeds.Run}, {"voting", votes.Run}, {"bus", engines.bus.Run},
+	}
+	if c.HasRole(config.RoleRelay) && !o.WithoutRelay {
+		a.services = append(a.services, service{"relay", relay.Run})
+	}
+	a.handler, err = api.New(api.Config{
+		Account: a.account, Voting: votes, Feed: feeds, Live: stats, Store: engines.store, Limiter: engines.limiter,
+		Clock: o.Clock, Logger: o.Logger, Registry: a.registry, Draining: a.draining.Load,
+		MetricsPath: c.Metrics.Path, MetricsElsewhere: c.Server.AdminPort != 0,
+		TrustedProxies: c.Server.TrustedProxies, CORSOrigins: c.Server.CORSOrigins, BodyTimeout: c.Server.ReadTimeout,
+		Limits: api.Limits{
+			RequestsPerMinute: c.Limits.RequestsPerMinute, VotesPerMinute: c.Limits.VotesPerMinute,
+			BurstPerSecond: c.Limits.BurstPerSecond, DailyVotes: c.Limits.DailyVotes,
+			LoginPerAccountPerMinute:       c.Limits.LoginPerAccountPerMinute,
+			LoginPerAddressPerMinute:       c.Limits.LoginPerAddressPerMinute,
+			RegistrationsPerAddressPerHour: c.Limits.RegistrationsPerAddressPerHour,
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.listener, err = listen(ctx, c.Server.Host, c.Server.Port)
+	if err != nil {
+		return nil, err
+	}
+	if c.Server.AdminPort != 0 {
+		if a.admin, err = listen(ctx, c.Server.Host, c.Server.AdminPort); err != nil {
+			return nil, err
+		}
+	}
+	return a, nil
+}
+
+func listen(ctx context.Context, host string, port int) (net.Listener, error) {
+	var lc net.ListenConfig
+	return lc.Listen(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+}
+
+// Handler returns the API, for tests that need no network.
+func (a *App) Handler() http.Handler { return a.handler }
+
+// URL returns the address under which this machine reaches the server.
+func (a *App) URL() string {
+	host := a.config.Server.Host
+	if ip := net.ParseIP(host); host == "" || (ip != nil && ip.IsUnspecified()) {
+		host = "localhost"
+	}
+	_, port, err := net.SplitHostPort(a.listener.Addr().String())
+	if err != nil {
+		return a.listener.Addr().String()
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}
+
+// Run serves until ctx ends or a service fails, then drains and closes
+// everything. It returns nil after an ordered end.
+func (a *App) Run(ctx context.Context) error {
+	// Services live until the last request is answered, whatever ended ctx.
+	running, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	failed := make(chan error, len(a.services)+2)
+	var services, servers sync.WaitGroup
+	for _, s := range a.services {
+		services.Go(func() {
+			if err := s.run(running); err != nil {
+				failed <- fmt.Errorf("%s: %w", s.name, err)
+			}
+		})
+	}
+	main := a.server(a.handler)
+	started := []*http.Server{main}
+	serve := func(s *http.Server, l net.Listener) {
+		servers.Go(func() {
+			if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				failed <- fmt.Errorf("serve: %w", err)
+			}
+		})
+	}
+	serve(main, a.listener)
+	if a.admin != nil {
+		admin := a.server(adminHandler(a.registry, a.config.Metrics.Path))
+		started = append(started, admin)
+		serve(admin, a.admin)
+	}
+
+	var fault error
+	select {
+	case <-ctx.Done():
+	case fault = <-failed:
+		a.logger.Error("a service ended", "error", fault)
+	}
+	a.draining.Store(true)
+	a.logger.Info("draining")
+	draining, cancel := context.WithTimeout(running, drainLimit)
+	defer cancel()
+	for _, s := range started {
+		if err := s.Shutdown(draining); err != nil {
+			a.logger.Warn("requests were cut off", "error", err)
+			_ = s.Close() // what Shutdown could not end in time
+		}
+	}
+	servers.Wait()
+	end()
+	services.Wait()
+	return errors.Join(fault, a.Close())
+}
+
+// server returns an HTTP server with every bound set.
+func (a *App) server(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: min(a.config.Server.ReadTimeout, 10*time.Second),
+		ReadTimeout:       a.config.Server.ReadTimeout,
+		WriteTimeout:      a.config.Server.WriteTimeout,
+		IdleTimeout:       a.config.Server.IdleTimeout,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(a.logger.Handler(), slog.LevelDebug),
+	}
+}
+
+// Close releases what [New] opened, for an App that is not run. Calling it
+// again is harmless.
+func (a *App) Close() error {
+	var errs []error
+	for _, l := range []net.Listener{a.listener, a.admin} {
+		if l != nil {
+			if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+				errs = append(errs, err)
+			}
+		}
+	}
+	if a.store != nil {
+		errs = append(errs, a.store.Close())
+		a.store = nil
+	}
+	return errors.Join(errs...)
+}
