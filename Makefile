@@ -1,0 +1,57 @@
+# `make` alone lists the targets.
+
+GO       ?= go
+FUZZTIME ?= 2m
+ROUNDS   ?= 50
+
+# Tests of the production engines and those in a browser carry these tags.
+TAGS := integration,browser
+
+LINT_VERSION := v2.15.0
+LINT         := .tools/golangci-lint-$(LINT_VERSION)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format vet lint house bench crash fuzz
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## run the server on the embedded engines
+	$(GO) run ./cmd/server
+
+test: ## run all tests, with the race detector
+	$(GO) test -race -tags $(TAGS) -timeout 30m ./...
+
+check: format vet lint house test ## everything that must hold for a change to land
+
+format:
+	@changed=$$(gofmt -l .); if [ -n "$$changed" ]; then echo "gofmt would change:"; echo "$$changed"; exit 1; fi
+
+vet:
+	$(GO) vet -tags $(TAGS) ./...
+
+lint: $(LINT)
+	$(LINT) run
+
+# The rules of the house alone, so that they are told before the long tests.
+house:
+	$(GO) test -run '^TestHouse' .
+
+$(LINT):
+	GOBIN="$(CURDIR)/.tools" $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+	mv .tools/golangci-lint $@
+
+bench: ## measure against ceilings taken in the same run
+	$(GO) run ./loadtest/bench
+	$(GO) test -run '^$$' -bench . -benchmem ./internal/feed
+
+crash: ## kill the server under load ROUNDS times (50) and compare
+	$(GO) test -run '^TestCrash$$' -count=1 -timeout 60m -v ./internal/app -crash.rounds=$(ROUNDS)
+
+fuzz: ## run every fuzz target for FUZZTIME (2m)
+	@set -e; for package in $$($(GO) list ./...); do \
+	  for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+	    echo "$$package $$target"; \
+	    $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s $$package; \
+	  done; \
+	done

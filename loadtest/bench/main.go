@@ -1,0 +1,104 @@
+// Command bench measures Vote on the embedded engines and prints each figure
+// beside a ceiling taken in the same run on the same machine, as a ratio.
+//
+// Absolute figures say more about the machine than about the program, so every
+// comparison alternates between the two sides and reports medians. Servers run
+// in processes of their own, with metrics on, logging at warn, the limiter in
+// memory (its limits raised, not off) and the relay stopped.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func main() {
+	var err error
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	switch len(os.Args) {
+	case 3:
+		switch os.Args[1] {
+		case "serve":
+			err = serveVote(ctx, os.Args[2])
+		case "bare":
+			err = serveBare(ctx, os.Args[2])
+		default:
+			err = measure(ctx)
+		}
+	default:
+		err = measure(ctx)
+	}
+	if err != nil && !errors.Is(err, context.Canceled) {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// settings are the flags of a measurement.
+type settings struct {
+	runs     int
+	duration time.Duration
+	polls    int
+	only     string
+	folder   string
+}
+
+func (s settings) wants(section string) bool {
+	return s.only == "" || strings.Contains(s.only, section)
+}
+
+func measure(ctx context.Context) error {
+	var s settings
+	flag.IntVar(&s.runs, "runs", 5, "alternating runs of each side")
+	flag.DurationVar(&s.duration, "duration", 3*time.Second, "length of one run")
+	flag.IntVar(&s.polls, "polls", 1_000_000, "polls in the large database")
+	flag.StringVar(&s.only, "only", "", "sections to run: any of a, b, c, e; empty for all")
+	flag.Parse()
+	folder, err := os.MkdirTemp("", "vote-bench-")
+	if err != nil {
+		return err
+	}
+	s.folder = folder
+	defer func() { _ = os.RemoveAll(folder) }()
+	fmt.Printf("%s, %d cores, medians of %d alternating runs of %v\n\n", runtime.Version(), runtime.NumCPU(), s.runs, s.duration)
+	if s.wants("a") {
+		if err := measureVoting(ctx, s); err != nil {
+			return fmt.Errorf("voting: %w", err)
+		}
+	}
+	if s.wants("b") || s.wants("c") || s.wants("e") {
+		if err := measureServer(ctx, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// median returns the median of the figures' throughputs, and the figures that
+// belong to it.
+func median(all []figures) figures {
+	slices.SortFunc(all, func(a, b figures) int {
+		if a.perSecond < b.perSecond {
+			return -1
+		}
+		return 1
+	})
+	return all[len(all)/2]
+}
+
+// row prints one comparison.
+func row(what string, ours, ceiling figures) {
+	fmt.Printf("%-46s %9.0f/s  p50 %8v  p99 %8v | %9.0f/s | ratio %6.2f\n", what,
+		ours.perSecond, ours.p50.Round(10*time.Microsecond), ours.p99.Round(10*time.Microsecond),
+		ceiling.perSecond, ours.perSecond/ceiling.perSecond)
+}
