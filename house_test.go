@@ -96,10 +96,14 @@ var named = []string{
 // Functions that may read the machine's clock for more than measuring a
 // duration, "file: function", and why. Everything else takes a domain.Clock.
 var clocks = map[string]string{
-	"internal/domain/ports.go: SystemClock.Now":  "it is the clock",
-	"internal/api/call.go: call.read":            "the deadline of a socket is by the machine's clock",
-	"internal/engine/memory/bus.go: queue.try":   "a timer waits for it, and timers go by the machine's clock",
-	"internal/voting/batcher.go: batcher.submit": "how long a request waits in the queue is measured",
+	"internal/domain/ports.go: SystemClock.Now":               "it is the clock",
+	"internal/api/call.go: call.read":                         "the deadline of a socket is by the machine's clock",
+	"internal/ops/replay/wire.go: deadline":                   "the deadline of a socket is by the machine's clock",
+	"internal/engine/memory/bus.go: queue.try":                "a timer waits for it, and timers go by the machine's clock",
+	"internal/voting/batcher.go: batcher.submit":              "how long a request waits in the queue is measured",
+	"internal/engine/sqlite/sqlite.go: Store.read":            "how long it takes is measured",
+	"internal/engine/sqlite/sqlite.go: Store.write":           "how long it takes is measured",
+	"internal/engine/sqlite/checkpoint.go: Store.checkpoints": "how long it takes is measured",
 }
 
 // Test functions that may skip, "file: function", and why.
@@ -146,10 +150,6 @@ func (s source) at(n ast.Node) string {
 
 // forTests reports whether the code runs in tests only.
 func (s source) forTests() bool { return s.test || s.room == "internal/engine/enginetest" }
-
-// external reports whether the file is a test from outside its package: such
-// tests run against the whole house.
-func (s source) external() bool { return s.test && strings.HasSuffix(s.file.Name.Name, "_test") }
 
 // inspect returns everything in the tree that breaks a rule of the house, and
 // how many Go files it looked at.
@@ -293,8 +293,8 @@ func mayImport(s source, target string) bool {
 	if target == "" || target == "cmd" || target == "loadtest" {
 		return false
 	}
-	// A test from outside may set up the whole house.
-	if s.external() && s.room != "internal/domain" && !strings.HasPrefix(target, "internal/ops/") {
+	// Tests run against the real engines and the whole house.
+	if s.test && s.room != "internal/domain" && !strings.HasPrefix(target, "internal/ops/") {
 		return true
 	}
 	for _, r := range rooms {
@@ -363,7 +363,7 @@ func checkHabits(s source, complain func(string, string, ...any)) {
 			}
 		}
 		key := s.name + ": " + function
-		measured := durations(d)
+		measured, drawn := durations(d), draws(d)
 		ast.Inspect(d, func(n ast.Node) bool {
 			use, ok := n.(*ast.SelectorExpr)
 			if !ok {
@@ -382,7 +382,7 @@ func checkHabits(s source, complain func(string, string, ...any)) {
 				x.Name == "promauto" && strings.HasPrefix(use.Sel.Name, "New"):
 				complain(s.at(use), "%s uses the default registry: take a prometheus.Registerer", what)
 			case slices.Contains([]string{"Skip", "Skipf", "SkipNow"}, use.Sel.Name) && slices.Contains([]string{"t", "b", "f", "tb"}, x.Name) && s.forTests():
-				if skips[key] == "" {
+				if skips[key] == "" && !drawn(use) {
 					complain(s.at(use), "skips a test: give %q a reason in house_test.go", key)
 				}
 			}
@@ -442,6 +442,36 @@ func durations(d ast.Decl) map[*ast.SelectorExpr]bool {
 	return measured
 }
 
+// draws tells what lies in a function that takes a *rapid.T: there, skipping
+// drops a draw and not a test.
+func draws(d ast.Decl) func(ast.Node) bool {
+	var spans []ast.Node
+	ast.Inspect(d, func(n ast.Node) bool {
+		var params *ast.FieldList
+		switch n := n.(type) {
+		case *ast.FuncDecl:
+			params = n.Type.Params
+		case *ast.FuncLit:
+			params = n.Type.Params
+		default:
+			return true
+		}
+		for _, p := range params.List {
+			if star, ok := p.Type.(*ast.StarExpr); ok {
+				if t, ok := star.X.(*ast.SelectorExpr); ok && t.Sel.Name == "T" {
+					if x, ok := t.X.(*ast.Ident); ok && x.Name == "rapid" {
+						spans = append(spans, n)
+					}
+				}
+			}
+		}
+		return true
+	})
+	return func(n ast.Node) bool {
+		return slices.ContainsFunc(spans, func(s ast.Node) bool { return s.Pos() <= n.Pos() && n.End() <= s.End() })
+	}
+}
+
 func isNow(f *ast.SelectorExpr) bool {
 	x, ok := f.X.(*ast.Ident)
 	return ok && x.Name == "time" && f.Sel.Name == "Now"
@@ -474,8 +504,8 @@ func TestHouseCatches(t *testing.T) {
 		{"an unknown module", "config/a.go", head + `import "example.org/left/pad"`, "config/a.go:4: example.org/left/pad is not known; a new module has its line in house_test.go"},
 		{"a tool of tests in code", "internal/voting/a.go", head + `import "pgregory.net/rapid"`, "internal/voting/a.go:4: internal/voting may not import pgregory.net/rapid"},
 		{"a tool of tests in tests", "internal/voting/a_test.go", "package p\nimport \"pgregory.net/rapid\"", ""},
-		{"a test from outside", "internal/voting/a_test.go", "package p_test\nimport (\"vote/internal/app\"; \"vote/internal/engine/enginetest\")", ""},
-		{"a test from inside", "internal/voting/a_test.go", "package p\nimport \"vote/internal/engine/sqlite\"", "internal/voting/a_test.go:2: internal/voting may not import internal/engine/sqlite"},
+		{"a test with the whole house", "internal/voting/a_test.go", "package p_test\nimport (\"vote/internal/app\"; \"vote/internal/engine/enginetest\")", ""},
+		{"a test with what operators use", "internal/voting/a_test.go", "package p\nimport \"vote/internal/ops/replay\"", "internal/voting/a_test.go:2: internal/voting may not import internal/ops/replay"},
 		{"the old log", "internal/voting/a.go", head + `import "log"`, "internal/voting/a.go:4: logs by log/slog"},
 		{"a new room", "internal/extra/a.go", head, "internal/extra/a.go: is in no room; a new room has its line in house_test.go"},
 		{"a heap", "internal/feed/utils/a.go", head, "internal/feed/utils: a folder must be named after what is in it"},
@@ -502,6 +532,8 @@ func TestHouseCatches(t *testing.T) {
 		{"the default registry by promauto", "internal/feed/a.go", head + "import \"github.com/prometheus/client_golang/prometheus/promauto\"\nvar n = promauto.NewCounter(nil)", "internal/feed/a.go:5: promauto.NewCounter uses the default registry: take a prometheus.Registerer"},
 		{"promauto with a registry", "internal/feed/a.go", head + "import \"github.com/prometheus/client_golang/prometheus/promauto\"\nvar n = promauto.With(nil).NewCounter(nil)", ""},
 		{"a skipped test", "internal/feed/a_test.go", "package p\nimport \"testing\"\nfunc TestF(t *testing.T) { t.Skip() }", `internal/feed/a_test.go:3: skips a test: give "internal/feed/a_test.go: TestF" a reason in house_test.go`},
+		{"a skipped draw", "internal/feed/a_test.go", "package p\nimport \"pgregory.net/rapid\"\nvar f = func(t *rapid.T) { t.Skip() }", ""},
+		{"a skip beside a draw", "internal/feed/a_test.go", "package p\nimport (\"testing\"; \"pgregory.net/rapid\")\nfunc TestF(t *testing.T) {\n\trapid.Check(t, func(t *rapid.T) {})\n\tt.SkipNow()\n}", `internal/feed/a_test.go:5: skips a test: give "internal/feed/a_test.go: TestF" a reason in house_test.go`},
 		{"a skip in the contract suite", "internal/engine/enginetest/a.go", head + "import \"testing\"\nfunc f(t *testing.T) { t.Skipf(\"\") }", `internal/engine/enginetest/a.go:5: skips a test: give "internal/engine/enginetest/a.go: f" a reason in house_test.go`},
 
 		{"a registry's host", "docs/install.md", "from " + foreign[0], `docs/install.md: holds "` + foreign[0] + `", which is no part of the project`},

@@ -86,7 +86,7 @@ type server struct {
 }
 
 // New returns the handler of the whole API. It is safe for concurrent use. It
-// fails when a proxy or origin of the configuration makes no sense.
+// fails when a proxy, an origin or the metrics' path makes no sense.
 func New(c Config) (http.Handler, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -114,7 +114,10 @@ func New(c Config) (http.Handler, error) {
 	if err := router.SetTrustedProxies(c.TrustedProxies); err != nil {
 		return nil, fmt.Errorf("trusted proxies: %w", err)
 	}
-	table := s.routes(c)
+	table, err := s.routes(c)
+	if err != nil {
+		return nil, err
+	}
 	if err := s.document(table); err != nil {
 		return nil, err
 	}

@@ -13,11 +13,11 @@ const (
 	exampleRequest = "4f2a9c0e6b1d4c3f8a7e5d2c1b0a9f8e"
 	exampleID      = 116114440929280
 
-	exampleUser    = `{"id":17,"username":"mira","email":"mira@example.org","createdAt":"2025-11-17T08:30:00.000Z"}`
-	exampleSession = `{"user":` + exampleUser + `,"token":"eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.e30.c2ln","refreshToken":"oXf0bXc3Zk1hN3dR","expiresAt":"2025-11-18T08:30:00.000Z"}`
-	examplePoll    = `{"id":116114440929280,"title":"Should the old tram line come back?","options":["Yes, all of it","Only the centre","No"],"tags":["city","transport"],"createdAt":"2025-11-17T09:00:00.000Z","author":{"id":17,"username":"mira"},"totalVotes":4}`
-	exampleViewed  = `{"id":116114440929280,"title":"Should the old tram line come back?","options":["Yes, all of it","Only the centre","No"],"tags":["city","transport"],"createdAt":"2025-11-17T09:00:00.000Z","author":{"id":17,"username":"mira"},"totalVotes":4,"viewer":{"voted":true,"optionIndex":1,"skipped":false}}`
-	exampleMade    = `{"id":116114440929280,"title":"Should the old tram line come back?","options":["Yes, all of it","Only the centre","No"],"tags":["city","transport"],"createdAt":"2025-11-17T09:00:00.000Z","author":{"id":17,"username":"mira"},"totalVotes":0}`
+	exampleUser    = `{"id":17,"username":"mira","email":"mira@example.org","createdAt":"2025-11-17T08:30:00Z"}`
+	exampleSession = `{"user":` + exampleUser + `,"token":"eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.e30.c2ln","refreshToken":"oXf0bXc3Zk1hN3dR","expiresAt":"2025-11-18T08:30:00Z"}`
+	examplePoll    = `{"id":116114440929280,"title":"Should the old tram line come back?","options":["Yes, all of it","Only the centre","No"],"tags":["city","transport"],"createdAt":"2025-11-17T09:00:00Z","author":{"id":17,"username":"mira"},"totalVotes":4}`
+	exampleViewed  = `{"id":116114440929280,"title":"Should the old tram line come back?","options":["Yes, all of it","Only the centre","No"],"tags":["city","transport"],"createdAt":"2025-11-17T09:00:00Z","author":{"id":17,"username":"mira"},"totalVotes":4,"viewer":{"voted":true,"optionIndex":1,"skipped":false}}`
+	exampleMade    = `{"id":116114440929280,"title":"Should the old tram line come back?","options":["Yes, all of it","Only the centre","No"],"tags":["city","transport"],"createdAt":"2025-11-17T09:00:00Z","author":{"id":17,"username":"mira"},"totalVotes":0}`
 	exampleStats   = `{"pollId":116114440929280,"version":6,"totalVotes":4,"totalSkips":2,"votes":[{"optionIndex":0,"option":"Yes, all of it","count":2,"percentage":50.0},{"optionIndex":1,"option":"Only the centre","count":1,"percentage":25.0},{"optionIndex":2,"option":"No","count":1,"percentage":25.0}],"updatedAt":"2025-11-17T09:12:31.118Z"}`
 	exampleCSV     = "pollId,version,totalVotes,totalSkips,optionIndex,option,count,percentage,updatedAt\r\n116114440929280,6,4,2,0,\"Yes, all of it\",2,50.0,2025-11-17T09:12:31.118Z\r\n"
 )
@@ -58,7 +58,7 @@ var descriptions = map[string]description{
 		id: "me", group: groupAccounts, summary: "Your own profile",
 		answers: []answer{{
 			status: 200, text: "The profile, with the votes of today.", shape: profileShape{},
-			example: `{"id":17,"username":"mira","email":"mira@example.org","createdAt":"2025-11-17T08:30:00.000Z","votesToday":27,"votesRemainingToday":73,"totals":{"votes":1204,"skips":310,"polls":3}}`,
+			example: `{"id":17,"username":"mira","email":"mira@example.org","createdAt":"2025-11-17T08:30:00Z","votesToday":27,"votesRemainingToday":73,"totals":{"votes":1204,"skips":310,"polls":3}}`,
 		}},
 	},
 	"POST /api/polls": {
@@ -66,7 +66,7 @@ var descriptions = map[string]description{
 		text: "Text is normalised (NFC) and trimmed, tags are folded to lower case and lose duplicates. A poll cannot be edited. It is in the feeds of the answering instance at once, of every other within a second. With an Idempotency-Key the same body gets the same answer for 24 hours, however often it is sent.",
 		params: []*huma.Param{{
 			Name: "Idempotency-Key", In: "header", Description: "1 to 255 printable ASCII characters, per user.",
-			Schema: &huma.Schema{Type: huma.TypeString, MinLength: whole(1), MaxLength: whole(255)}, Example: "2b6f0cc9-0a51-4d3c-9a6e-8f7c",
+			Schema: &huma.Schema{Type: huma.TypeString, MinLength: new(1), MaxLength: new(255)}, Example: "2b6f0cc9-0a51-4d3c-9a6e-8f7c",
 		}},
 		body: newPoll{}, bodyExamples: map[string]string{
 			"ordinary": `{"title":"Should the old tram line come back?","options":["Yes, all of it","Only the centre","No"],"tags":["city","transport"]}`,
@@ -87,9 +87,9 @@ var descriptions = map[string]description{
 			},
 			queryParam("q", "Words that must all be in title, options or tags, the last as a prefix.", textSchema(domain.MaxSearchText), "tram"),
 			queryParam("sort", "new: newest first. hot: by the stored ranking of the popular polls.", wordSchema("new", "hot"), "new"),
-			queryParam("limit", "Polls of one page.", wholeSchema(1, maxLimit, defaultLimit), 10),
+			queryParam("limit", "Polls of one page.", wholeSchema(maxLimit, defaultLimit), 10),
 			queryParam("cursor", "nextCursor of the page before. Not together with page.", &huma.Schema{Type: huma.TypeString}, nil),
-			queryParam("page", "A page of what is unseen now. Not together with cursor.", wholeSchema(1, maxPage, 0), nil),
+			queryParam("page", "A page of what is unseen now. Not together with cursor.", wholeSchema(maxPage, 0), nil),
 		},
 		answers: []answer{{
 			status: 200, text: "A page.", shape: feedShape{}, headers: []string{"Cache-Control"},
@@ -100,7 +100,7 @@ var descriptions = map[string]description{
 	"GET /api/polls/popular": {
 		id: "popularPolls", group: groupPolls, summary: "The hottest polls",
 		text:   "The same for everybody: votes and, for a fifth, skips, halved for each day of age; ranked once a minute.",
-		params: []*huma.Param{queryParam("limit", "How many.", wholeSchema(1, maxLimit, defaultLimit), 10)},
+		params: []*huma.Param{queryParam("limit", "How many.", wholeSchema(maxLimit, defaultLimit), 10)},
 		answers: []answer{{
 			status: 200, text: "Hottest first.", shape: popularShape{}, headers: []string{"Cache-Control"}, example: `{"polls":[` + examplePoll + `]}`,
 		}},
@@ -123,7 +123,7 @@ var descriptions = map[string]description{
 		id: "listTags", group: groupPolls, summary: "Tags in use",
 		params: []*huma.Param{
 			queryParam("prefix", "How the tag begins; folded as stored tags are.", textSchema(domain.MaxTag), "ci"),
-			queryParam("limit", "How many.", wholeSchema(1, maxLimit, defaultLimit), 10),
+			queryParam("limit", "How many.", wholeSchema(maxLimit, defaultLimit), 10),
 		},
 		answers: []answer{{status: 200, text: "Most used first.", shape: tagListShape{}, example: `{"items":[{"tag":"city","polls":812},{"tag":"cinema","polls":77}]}`}},
 		codes:   []domain.Code{domain.CodeInvalid, domain.CodeStarting},
@@ -226,5 +226,3 @@ func fileAnswers(text, media string) []answer {
 		{status: http.StatusNotModified, text: "Nothing changed.", headers: []string{"ETag"}},
 	}
 }
-
-func whole(n int) *int { return &n }

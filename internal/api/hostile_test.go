@@ -3,6 +3,7 @@ package api_test
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -342,7 +343,7 @@ func strike(address string, a attack) (reply, error) {
 	}
 	r, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
-		return reply{}, fmt.Errorf("%w (sending: %v)", err, writeErr)
+		return reply{}, errors.Join(err, writeErr)
 	}
 	defer r.Body.Close()
 	body, err := io.ReadAll(r.Body)

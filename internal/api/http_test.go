@@ -217,6 +217,11 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("no %s", want)
 		}
 	}
+	for _, path := range []string{"/docs", "/api/polls", "metrics", "/:all", "/*all", "/{id}"} {
+		if _, err := api.New(api.Config{MetricsPath: path}); err == nil {
+			t.Errorf("takes the metrics path %q", path)
+		}
+	}
 	elsewhere := newSite(t, func(c *api.Config) { c.MetricsElsewhere = true })
 	if got := elsewhere.do("", "GET", "/metrics", ""); got.status != http.StatusNotFound {
 		t.Errorf("metrics shown although they are elsewhere: %d", got.status)
@@ -255,7 +260,7 @@ func TestPages(t *testing.T) {
 				t.Errorf("%s links to %s, which is not there", path, l[1])
 			}
 		}
-		r := httptest.NewRequest("GET", path, nil)
+		r := httptest.NewRequest(http.MethodGet, path, nil)
 		r.Header.Set("If-None-Match", got.header.Get("Etag"))
 		if again := s.send(r); again.status != http.StatusNotModified || again.body != "" {
 			t.Errorf("%s again: %d", path, again.status)

@@ -190,19 +190,19 @@ func (o object) texts(name string) []string {
 	return list
 }
 
-// whole returns a whole number, and whether it was given rightly.
-func (o object) whole(name string) (int64, bool) {
+// whole returns a whole number; 0 when it is not given or wrong.
+func (o object) whole(name string) int64 {
 	i := o.member(name)
 	if i == 0 {
-		return 0, false
+		return 0
 	}
 	if n := &o.in.nodes[i]; n.kind == kindNumber {
 		if v, ok := o.in.integer(n); ok {
-			return v, true
+			return v
 		}
 	}
 	o.in.fault(o.path+name, notWhole)
-	return 0, false
+	return 0
 }
 
 // id returns an id, given as a number or as its digits; 0 when it is not given

@@ -108,7 +108,7 @@ func (d *document) value(depth int) (int32, bool) {
 	case c == 'n':
 		k, ok = kindNull, d.word("null")
 	}
-	d.nodes[at].kind, d.nodes[at].end = k, int32(d.pos)
+	d.nodes[at].kind, d.nodes[at].end = k, int32(d.pos) //nolint:gosec // see parse
 	return at, ok
 }
 

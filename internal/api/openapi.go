@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
-	"sort"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -216,7 +216,7 @@ func refusalsOf(e *endpoint, d description) map[int][]domain.Code {
 }
 
 func failure(registry huma.Registry, e *endpoint, status int, codes []domain.Code) *huma.Response {
-	sort.Slice(codes, func(i, j int) bool { return codes[i] < codes[j] })
+	slices.Sort(codes)
 	media := &huma.MediaType{
 		Schema:   registry.Schema(reflect.TypeFor[problemShape](), true, ""),
 		Examples: map[string]*huma.Example{},
@@ -278,8 +278,7 @@ func headers() map[string]*huma.Header {
 }
 
 func idSchema() *huma.Schema {
-	least, most := 1.0, float64(domain.MaxID-1)
-	return &huma.Schema{Type: huma.TypeInteger, Minimum: &least, Maximum: &most}
+	return &huma.Schema{Type: huma.TypeInteger, Minimum: new(1.0), Maximum: new(float64(domain.MaxID - 1))}
 }
 
 // queryParam describes a query parameter.
@@ -287,9 +286,9 @@ func queryParam(name, text string, schema *huma.Schema, example any) *huma.Param
 	return &huma.Param{Name: name, In: "query", Description: text, Schema: schema, Example: example}
 }
 
-func wholeSchema(lo, hi, missing int) *huma.Schema {
-	least, most := float64(lo), float64(hi)
-	s := &huma.Schema{Type: huma.TypeInteger, Minimum: &least, Maximum: &most}
+// wholeSchema is a whole number from 1 to most.
+func wholeSchema(most, missing int) *huma.Schema {
+	s := &huma.Schema{Type: huma.TypeInteger, Minimum: new(1.0), Maximum: new(float64(most))}
 	if missing != 0 {
 		s.Default = missing
 	}

@@ -176,7 +176,7 @@ func TestOpenAPIExamples(t *testing.T) {
 						}
 						w.WriteHeader(number(t, status))
 						_, _ = w.Write(value)
-						if ok, errs := v.ValidateHttpResponse(request(body), w.Result()); !ok { //nolint:bodyclose // a recorder's
+						if ok, errs := v.ValidateHttpResponse(request(body), w.Result()); !ok {
 							for _, err := range errs {
 								t.Errorf("%s %s %s %s: %s: %s", method, path, status, name, err.Message, err.Reason)
 							}
@@ -202,12 +202,12 @@ func TestValidatorSees(t *testing.T) {
 		w := httptest.NewRecorder()
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.WriteString(body)
-		if ok, _ := v.ValidateHttpResponse(httptest.NewRequest("GET", "/api/tags", nil), w.Result()); ok != want { //nolint:bodyclose // a recorder's
+		if ok, _ := v.ValidateHttpResponse(httptest.NewRequest(http.MethodGet, "/api/tags", nil), w.Result()); ok != want {
 			t.Errorf("%s: valid is %t", body, ok)
 		}
 	}
 	for body, want := range map[string]bool{`{"optionIndex":1}`: true, `{"optionIndex":1,"userId":"17"}`: true, `{"optionIndex":"1"}`: false, `{}`: false, `{"optionIndex":1,"x":1}`: false, `{"optionIndex":1,"userId":"x"}`: false} {
-		r := httptest.NewRequest("POST", "/api/polls/1/vote", strings.NewReader(body))
+		r := httptest.NewRequest(http.MethodPost, "/api/polls/1/vote", strings.NewReader(body))
 		r.Header.Set("Content-Type", "application/json")
 		r.Header.Set("Authorization", "Bearer x")
 		if ok, _ := v.ValidateHttpRequestSync(r); ok != want {
@@ -234,7 +234,8 @@ func TestOpenAPIHoldsForAnswers(t *testing.T) {
 	s.publish("mira", "one", "two", "three", "four", "own", "closed")
 	s.setState("closed", domain.PollClosed)
 	v, paths := openDocument(t, s)
-	style := strings.SplitN(strings.SplitN(s.do("", "GET", "/", "").body, `stylesheet" href="`, 2)[1], `"`, 2)[0]
+	_, style, _ := strings.Cut(s.do("", "GET", "/", "").body, `stylesheet" href="`)
+	style, _, _ = strings.Cut(style, `"`)
 	etag := s.do("", "GET", "/api/polls/{one}/stats", "").header.Get("Etag")
 	answered := make(map[string]map[string]bool)
 	for _, c := range []struct {
@@ -296,7 +297,7 @@ func TestOpenAPIHoldsForAnswers(t *testing.T) {
 		r := s.request(c.as, method, target, c.body, c.header...)
 		w := httptest.NewRecorder()
 		s.handler.ServeHTTP(w, r)
-		got := w.Result() //nolint:bodyclose // a recorder's
+		got := w.Result()
 		again := s.request(c.as, method, target, c.body, c.header...)
 		if ok, errs := v.ValidateHttpResponse(again, got); !ok && got.StatusCode != http.StatusNotModified && got.StatusCode != http.StatusNoContent {
 			for _, e := range errs {

@@ -75,7 +75,7 @@ func TestInputReads(t *testing.T) {
 		}
 		o := in.object(0, bodyField, "", []string{"option", "user", "text", "list", "flag"})
 		var got read
-		got.Option, _ = o.whole("option")
+		got.Option = o.whole("option")
 		got.User = o.id("user")
 		got.Text = o.text("text")
 		if o.member("list") != 0 {
@@ -173,7 +173,7 @@ func TestQueryReads(t *testing.T) {
 	if got := in.params("tag"); !cmp.Equal(got, []string{"x", "y"}) {
 		t.Errorf("tags %q", got)
 	}
-	if got := in.wholeParam("a", 1, 5, 3); got != 1 || !in.faulty("a") {
+	if got := in.wholeParam("a", 5, 3); got != 1 || !in.faulty("a") {
 		t.Errorf("a = %d, faults %v: want the first and a fault", got, in.faults)
 	}
 	for _, bad := range []string{"%", "a=%", "a=%2", "a=%zz", "%ff=1", "a=%C3", "x&y=%", "a=\xff"} {
@@ -184,7 +184,7 @@ func TestQueryReads(t *testing.T) {
 	}
 	for value, ok := range map[string]bool{"1": true, "100": true, "0": false, "101": false, "": false, "1.0": false, "+1": false, " 1": false, "x": false, "99999999999999999999": false, "１": false} {
 		in := input{query: query{{"limit", value}}}
-		if in.wholeParam("limit", 1, 100, 10); in.faulty("limit") == ok {
+		if in.wholeParam("limit", 100, 10); in.faulty("limit") == ok {
 			t.Errorf("limit=%q: faults %v", value, in.faults)
 		}
 	}
@@ -207,7 +207,7 @@ func FuzzQuery(f *testing.F) {
 			}
 		}
 		_ = checkPaging(&c)
-		c.wholeParam("limit", 1, maxLimit, defaultLimit)
+		c.wholeParam("limit", maxLimit, defaultLimit)
 		c.idParam("userId")
 		c.oneOf("sort", "new", "hot")
 		c.searchParam()

@@ -118,8 +118,8 @@ func (c *call) sortParam() feed.Sort {
 func (s *server) listPolls(c *call) error {
 	q := feed.Query{User: c.who.User}
 	q.Cursor, _ = c.param("cursor")
-	q.Limit = c.wholeParam("limit", 1, maxLimit, defaultLimit)
-	q.Page = c.wholeParam("page", 1, maxPage, 0)
+	q.Limit = c.wholeParam("limit", maxLimit, defaultLimit)
+	q.Page = c.wholeParam("page", maxPage, 0)
 	q.Tags = c.tagParams()
 	q.Text = c.searchParam()
 	q.Sort = c.sortParam()
@@ -172,7 +172,7 @@ func (c *call) searchParam() string {
 }
 
 func (s *server) popular(c *call) error {
-	limit := c.wholeParam("limit", 1, maxLimit, defaultLimit)
+	limit := c.wholeParam("limit", maxLimit, defaultLimit)
 	if err := c.invalid(); err != nil {
 		return err
 	}
@@ -244,7 +244,7 @@ func (s *server) tags(c *call) error {
 	if len([]rune(prefix)) > domain.MaxTag {
 		c.check("prefix", "must have at most "+strconv.Itoa(domain.MaxTag)+" characters")
 	}
-	limit := c.wholeParam("limit", 1, maxLimit, defaultLimit)
+	limit := c.wholeParam("limit", maxLimit, defaultLimit)
 	if err := c.invalid(); err != nil {
 		return err
 	}

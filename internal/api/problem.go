@@ -67,8 +67,7 @@ const problemType = "application/problem+json"
 // asError returns err as the error that is told: itself when it carries a code
 // of the table, else internal.
 func asError(err error) *domain.Error {
-	var e *domain.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*domain.Error](err); ok {
 		if _, ok := refusals[e.Code]; ok {
 			return e
 		}

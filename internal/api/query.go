@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -74,16 +75,16 @@ func (in *input) params(name string) []string {
 	return values
 }
 
-// wholeParam returns a whole number from lo to hi, and missing when the
+// wholeParam returns a whole number from 1 to most, and missing when the
 // parameter is not given.
-func (in *input) wholeParam(name string, lo, hi, missing int) int {
+func (in *input) wholeParam(name string, most, missing int) int {
 	s, given := in.param(name)
 	if !given {
 		return missing
 	}
 	n, err := strconv.Atoi(s)
-	if err != nil || n < lo || n > hi || strings.HasPrefix(s, "+") {
-		in.check(name, "must be a whole number from "+strconv.Itoa(lo)+" to "+strconv.Itoa(hi))
+	if err != nil || n < 1 || n > most || strings.HasPrefix(s, "+") {
+		in.check(name, "must be a whole number from 1 to "+strconv.Itoa(most))
 		return missing
 	}
 	return n
@@ -96,10 +97,8 @@ func (in *input) oneOf(name string, words ...string) string {
 	if !given {
 		return words[0]
 	}
-	for _, w := range words {
-		if s == w {
-			return s
-		}
+	if slices.Contains(words, s) {
+		return s
 	}
 	in.check(name, "must be one of "+strings.Join(words, ", "))
 	return words[0]

@@ -1,7 +1,9 @@
 package api
 
 import (
+	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -36,7 +38,7 @@ const (
 )
 
 // routes returns the whole route table. A GET answers HEAD too.
-func (s *server) routes(c Config) []endpoint {
+func (s *server) routes(c Config) ([]endpoint, error) {
 	const get, post, del = http.MethodGet, http.MethodPost, http.MethodDelete
 	table := []endpoint{
 		{post, "/api/auth/register", anyone, requests, needBody, s.register, nil, nil},
@@ -67,10 +69,14 @@ func (s *server) routes(c Config) []endpoint {
 		{get, "/assets/{file}", anyone, free, noBody, asset, nil, nil},
 	}
 	if c.MetricsPath != "" && !c.MetricsElsewhere {
+		taken := slices.ContainsFunc(table, func(e endpoint) bool { return e.path == c.MetricsPath })
+		if taken || !strings.HasPrefix(c.MetricsPath, "/") || strings.ContainsAny(c.MetricsPath, ":*{}") {
+			return nil, fmt.Errorf("metrics path %q: taken by another route, or no path", c.MetricsPath)
+		}
 		show := promhttp.HandlerFor(c.Registry, promhttp.HandlerOpts{})
 		table = append(table, endpoint{get, c.MetricsPath, anyone, free, noBody, foreign(show), nil, nil})
 	}
-	return table
+	return table, nil
 }
 
 // ginPath turns {name} into Gin's :name.

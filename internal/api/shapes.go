@@ -19,10 +19,9 @@ type anyID int64
 
 // Schema implements [huma.SchemaProvider].
 func (anyID) Schema(huma.Registry) *huma.Schema {
-	least, most := 1.0, float64(domain.MaxID-1)
 	return &huma.Schema{
 		OneOf: []*huma.Schema{
-			{Type: huma.TypeInteger, Minimum: &least, Maximum: &most},
+			{Type: huma.TypeInteger, Minimum: new(1.0), Maximum: new(float64(domain.MaxID - 1))},
 			{Type: huma.TypeString, Pattern: "^[1-9][0-9]{0,15}$"},
 		},
 		Examples: []any{17, "17"},
@@ -217,8 +216,7 @@ type voteRequest struct {
 func readVote(in *input) (option int, user int64) {
 	o := in.object(0, bodyField, "", []string{"optionIndex", "userId"})
 	o.required("optionIndex")
-	n, _ := o.whole("optionIndex")
-	return int(n), o.id("userId")
+	return int(o.whole("optionIndex")), o.id("userId")
 }
 
 type skipRequest struct {
@@ -294,8 +292,7 @@ func readInteractions(in *input) []domain.Interaction {
 		case o.ok && !given && !x.Skip:
 			in.check(field+".optionIndex", missing)
 		}
-		option, _ := o.whole("optionIndex")
-		x.Option = int(option)
+		x.Option = int(o.whole("optionIndex"))
 		batch = append(batch, x)
 	}
 	if n == 0 || n > maxInteractions {

@@ -54,7 +54,7 @@ func (c *clock) add(d time.Duration) {
 // site is the whole house over the embedded engines, without the relay: what
 // the calls produced stays in the outbox, where a test sees it.
 type site struct {
-	t        *testing.T
+	t        testing.TB
 	store    *sqlite.Store
 	voting   *voting.Voting
 	feed     *feed.Feed
@@ -86,7 +86,7 @@ func (b *syncBuffer) String() string {
 var morning = time.Date(2025, 11, 17, 9, 0, 0, 0, time.UTC)
 
 // newSite starts the house. Limits are off but for those that change sets.
-func newSite(t *testing.T, change func(*api.Config)) *site {
+func newSite(t testing.TB, change func(*api.Config)) *site {
 	t.Helper()
 	s := &site{
 		t: t, clock: &clock{now: morning}, registry: prometheus.NewRegistry(), log: &syncBuffer{}, names: make(map[string]string),
@@ -146,7 +146,7 @@ func newSite(t *testing.T, change func(*api.Config)) *site {
 }
 
 // eventually waits until a condition holds.
-func eventually(t *testing.T, what string, holds func() bool) {
+func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); !holds(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
@@ -172,7 +172,7 @@ func (r reply) code() string {
 	return p.Code
 }
 
-func (r reply) json(t *testing.T) any {
+func (r reply) json(t testing.TB) any {
 	t.Helper()
 	var v any
 	if err := json.Unmarshal([]byte(r.body), &v); err != nil {
@@ -224,7 +224,7 @@ func (s *site) request(as, method, target, body string, header ...string) *http.
 func (s *site) send(r *http.Request) reply {
 	w := httptest.NewRecorder()
 	s.handler.ServeHTTP(w, r)
-	return reply{w.Code, w.Result().Header, w.Body.String()} //nolint:bodyclose // a recorder's
+	return reply{w.Code, w.Result().Header, w.Body.String()}
 }
 
 func (s *site) do(as, method, target, body string, header ...string) reply {
@@ -477,3 +477,6 @@ func sorted(list string) string {
 	slices.Sort(items)
 	return strings.Join(items, ", ")
 }
+
+// into reads a JSON answer; what it lacks stays as it was.
+func (r reply) into(v any) { _ = json.Unmarshal([]byte(r.body), v) }

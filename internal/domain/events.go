@@ -203,7 +203,7 @@ func (c *Changes) UnmarshalBinary(data []byte) error {
 		if len(v) != 2 || v[1] < 0 || v[1] > int64(^Position(0)) {
 			return short("published")
 		}
-		c.Published = append(c.Published, PollPublished{PollID: PollID(v[0]), Position: Position(v[1])})
+		c.Published = append(c.Published, PollPublished{PollID: PollID(v[0]), Position: Position(v[1])}) //nolint:gosec // in range, checked above
 	}
 	return nil
 }

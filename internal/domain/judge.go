@@ -188,7 +188,7 @@ func DayOf(t time.Time) Day {
 	if s%86400 < 0 {
 		d--
 	}
-	return Day(d)
+	return Day(d) //nolint:gosec // fits for millions of years
 }
 
 // Start returns the first instant of the day.

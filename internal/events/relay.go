@@ -159,7 +159,7 @@ func sleep(ctx context.Context, d time.Duration) {
 }
 
 // backoff returns how long to wait after a failure: doubled with each in a row,
-// and a random part of the upper half left off, so that relays do not return together.
+// less a random part of up to a half, so that relays do not return together.
 func (r *Relay) backoff() time.Duration {
 	wait := min(minBackoff<<min(max(r.failures-1, 0), 20), r.c.MaxBackoff)
 	return wait - time.Duration(rand.Int64N(int64(wait)/2+1)) //nolint:gosec // only spreads load
@@ -245,7 +245,7 @@ func (r *Relay) publish(ctx context.Context, rows []heldRow) error {
 	ctx, cancel := context.WithTimeout(ctx, r.c.Lease)
 	defer cancel()
 	a := attempt{r: r}
-	for len(rows) > 0 {
+	for len(rows) > 0 && !a.over(ctx) {
 		n, events := 0, 0
 		for n < len(rows) && events < r.c.Events {
 			var c domain.Changes
@@ -262,9 +262,12 @@ func (r *Relay) publish(ctx context.Context, rows []heldRow) error {
 			n++
 		}
 		a.publish(ctx, rows[:n])
+		for i := range n {
+			rows[i].events = nil // many times as big as the row
+		}
 		rows = rows[n:]
 	}
-	r.held = slices.Concat(a.untried, a.failed)
+	r.held = slices.Concat(a.untried, rows, a.failed)
 	for i := range r.held {
 		r.held[i].events = nil
 	}
@@ -274,18 +277,23 @@ func (r *Relay) publish(ctx context.Context, rows []heldRow) error {
 // attempt is one cycle's publishing.
 type attempt struct {
 	r       *Relay
-	untried []heldRow
+	untried []heldRow // since it was over
 	failed  []heldRow // on their own
 	err     error     // the first
 }
 
-// publish publishes rows in one call, and by halves when it fails, so that a row which
-// cannot be published does not hold up the others.
+// over reports whether going on makes no sense.
+func (a *attempt) over(ctx context.Context) bool {
+	return len(a.failed) >= maxFailures || ctx.Err() != nil
+}
+
+// publish publishes rows in one call, and by halves when it fails, so that a
+// row which cannot be published does not hold up the others.
 func (a *attempt) publish(ctx context.Context, rows []heldRow) {
 	if len(rows) == 0 {
 		return
 	}
-	if len(a.failed) >= maxFailures || ctx.Err() != nil {
+	if a.over(ctx) {
 		a.untried = append(a.untried, rows...)
 		return
 	}

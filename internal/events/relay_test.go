@@ -54,7 +54,8 @@ func (c *shifted) advance(d time.Duration) { c.by.Add(int64(d)) }
 type faulty struct {
 	domain.Store
 	claims     atomic.Int64 // that found rows
-	claim      atomic.Pointer[func([]domain.OutboxRow) error]
+	claim      atomic.Pointer[func() error]
+	claimed    atomic.Pointer[func([]domain.OutboxRow)] // sees and may damage what is claimed
 	delete     atomic.Pointer[func([]int64) error]
 	deadLetter atomic.Pointer[func() error]
 }
@@ -62,10 +63,13 @@ type faulty struct {
 func (f *faulty) ClaimOutbox(ctx context.Context, limit int, lease time.Duration) ([]domain.OutboxRow, error) {
 	rows, err := f.Store.ClaimOutbox(ctx, limit, lease)
 	if fault := f.claim.Load(); fault != nil && err == nil {
-		err = (*fault)(rows)
+		err = (*fault)()
 	}
 	if err != nil {
 		return nil, err
+	}
+	if see := f.claimed.Load(); see != nil {
+		(*see)(rows)
 	}
 	if len(rows) > 0 {
 		f.claims.Add(1)
@@ -119,13 +123,10 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// publish publishes n polls in one batch.
-func (w *world) publish(n int) {
+// publish publishes a poll.
+func (w *world) publish() {
 	w.t.Helper()
-	batch := make([]domain.NewPoll, n)
-	for i := range batch {
-		batch[i] = domain.NewPoll{Author: w.users[0], Title: "Tea?", Options: []string{"yes", "no"}, Tags: []string{"tea"}}
-	}
+	batch := []domain.NewPoll{{Author: w.users[0], Title: "Tea?", Options: []string{"yes", "no"}, Tags: []string{"tea"}}}
 	published, err := w.store.Publish(w.t.Context(), batch, func(f []domain.PublicationFact) []domain.PublicationVerdict {
 		return domain.Rules{}.JudgePublications(batch, f)
 	})
@@ -134,10 +135,9 @@ func (w *world) publish(n int) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, p := range published {
-		w.polls = append(w.polls, p.Poll)
-		w.expect(domain.EventPollPublished, domain.PollPublished{PollID: p.Poll.ID, Position: p.Poll.Position})
-	}
+	p := published[0].Poll
+	w.polls = append(w.polls, p)
+	w.expect(domain.EventPollPublished, domain.PollPublished{PollID: p.ID, Position: p.Position})
 }
 
 // interact commits one batch.
@@ -183,7 +183,7 @@ func (w *world) expect(kind string, data any) {
 func (w *world) votes(n int) {
 	w.t.Helper()
 	for i := range n {
-		w.publish(1)
+		w.publish()
 		in := domain.Interaction{User: w.users[i%len(w.users)], Poll: w.polls[len(w.polls)-1].ID, Skip: i%3 == 0}
 		other := domain.Interaction{User: w.users[(i+1)%len(w.users)], Poll: in.Poll, Option: 1}
 		w.interact(in, other, other)
@@ -252,6 +252,13 @@ func (w *world) rows() int64 {
 		w.t.Fatal(err)
 	}
 	return rows
+}
+
+// events returns how many events must come.
+func (w *world) events() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.committed)
 }
 
 func (w *world) deadLetters(queue string) []domain.DeadLetter {
@@ -323,6 +330,8 @@ func (b busFunc) Publish(ctx context.Context, events []domain.Event) error {
 	return b.publish(ctx, events)
 }
 
+func random(n int) int { return rand.IntN(n) }
+
 func fault(err error) *func() error { f := func() error { return err }; return &f }
 
 func TestRelayPublishesEverythingCommitted(t *testing.T) {
@@ -352,7 +361,7 @@ func TestRelayKilledAtRandomMoments(t *testing.T) {
 	t.Parallel()
 	w, e := newWorld(t), &effects{}
 	stumble := func(domain.Event) error {
-		if rand.IntN(20) == 0 {
+		if random(20) == 0 {
 			return errors.New("a stumble")
 		}
 		return nil
@@ -360,13 +369,13 @@ func TestRelayKilledAtRandomMoments(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for range 60 {
+		for kills := 0; kills < 60 || w.events() < 150; kills++ {
 			bus := w.newBus(e, stumble)
 			c := w.quick(bus)
 			c.Lease = 10 * time.Millisecond
 			stopBus, stopRelay := start(t, bus.Run), start(t, events.NewRelay(c).Run)
-			time.Sleep(time.Duration(rand.IntN(12_000)) * time.Microsecond)
-			if rand.IntN(2) == 0 {
+			time.Sleep(time.Duration(random(12_000)) * time.Microsecond)
+			if random(2) == 0 {
 				stopBus()
 			}
 			stopRelay()
@@ -395,9 +404,6 @@ func TestRelayKilledAtRandomMoments(t *testing.T) {
 		}
 	}
 	w.wantEffects(e)
-	if len(w.committed) < 100 {
-		t.Errorf("only %d events were committed: too few to show anything", len(w.committed))
-	}
 	t.Logf("%d events committed, %d given", len(w.committed), e.given)
 }
 
@@ -416,7 +422,7 @@ func TestRelayTwoAtOnce(t *testing.T) {
 func TestRelayPoisonBecomesADeadLetter(t *testing.T) {
 	t.Parallel()
 	w, e := newWorld(t), &effects{}
-	w.publish(1)
+	w.publish()
 	poison := w.polls[0].ID
 	var tries atomic.Int64
 	bus := w.newBus(e, func(ev domain.Event) error {
@@ -451,14 +457,14 @@ func TestRelayMalformedRow(t *testing.T) {
 	w.mu.Lock()
 	before := len(w.committed)
 	w.mu.Unlock()
-	w.publish(1) // its row will be damaged
+	w.publish() // its row will be damaged
 	w.mu.Lock()
 	w.committed = w.committed[:before]
 	w.mu.Unlock()
 	w.votes(3)
 
 	var damaged atomic.Int64
-	damage := func(rows []domain.OutboxRow) error {
+	damage := func(rows []domain.OutboxRow) {
 		for i := range rows {
 			// The seventh row is the one of the lone publication: two rows for each round of votes.
 			if rows[i].ID == 7 {
@@ -466,9 +472,8 @@ func TestRelayMalformedRow(t *testing.T) {
 				damaged.Add(1)
 			}
 		}
-		return nil
 	}
-	w.store.claim.Store(&damage)
+	w.store.claimed.Store(&damage)
 	w.store.deadLetter.Store(fault(errors.New("disk full")))
 	bus := w.newBus(e, nil)
 	start(t, bus.Run)
@@ -507,7 +512,7 @@ func TestRelayBusFailsForAWhile(t *testing.T) {
 		}
 		return bus.Publish(ctx, evs)
 	}})
-	c.Registerer, c.Every = r, time.Hour // it must try again by itself
+	c.Registerer, c.Events, c.Every = r, 4, time.Hour // it must try again by itself
 	w.votes(20)
 	start(t, events.NewRelay(c).Run)
 	w.wantEffects(e)
@@ -583,7 +588,7 @@ func TestRelayStoreFailsForAWhile(t *testing.T) {
 	w, e := newWorld(t), &effects{}
 	w.votes(5)
 	var claims atomic.Int64
-	fail := func([]domain.OutboxRow) error {
+	fail := func() error {
 		w.clock.advance(time.Hour) // the answer was lost, the rows were claimed
 		if claims.Add(1) <= 5 {
 			return domain.E(domain.CodeUnavailable, "")
@@ -624,8 +629,8 @@ func TestRelayForgetsWhatItHeldTooLong(t *testing.T) {
 	bus := w.newBus(e, nil)
 	start(t, bus.Run)
 	var claims atomic.Int64
-	count := func([]domain.OutboxRow) error { claims.Add(1); return nil }
-	w.store.claim.Store(&count)
+	count := func([]domain.OutboxRow) { claims.Add(1) }
+	w.store.claimed.Store(&count)
 	var works atomic.Bool
 	blocked, release := make(chan struct{}), make(chan struct{})
 	var once sync.Once
@@ -649,7 +654,7 @@ func TestRelayForgetsWhatItHeldTooLong(t *testing.T) {
 	close(release)
 	waitUntil(t, func() bool { return claims.Load() > before }) // it goes on
 	works.Store(true)
-	w.publish(1)
+	w.publish()
 	w.wantEffects(e)
 	stopSlow()
 	if len(late) != 1 {
@@ -702,18 +707,17 @@ func TestRelayIsWokenAndNeedsNotBe(t *testing.T) {
 			// A lone commit does not wait for the spacing.
 			c.Every, c.Spacing = tt.every, time.Hour
 			looked := make(chan struct{}, 1)
-			look := func([]domain.OutboxRow) error {
+			look := func([]domain.OutboxRow) {
 				select {
 				case looked <- struct{}{}:
 				default:
 				}
-				return nil
 			}
-			w.store.claim.Store(&look)
+			w.store.claimed.Store(&look)
 			relay := events.NewRelay(c)
 			start(t, relay.Run)
 			<-looked
-			w.publish(1)
+			w.publish()
 			if tt.wake {
 				relay.Wake()
 				relay.Wake()

@@ -2,9 +2,14 @@ package feed
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
+	"os"
 	"runtime"
+	"runtime/debug"
 	"strconv"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -311,6 +316,85 @@ func BenchmarkAppendPage(b *testing.B) {
 				}
 			}
 			b.ReportMetric(float64(len(dst)), "answer-B")
+		})
+	}
+}
+
+// BenchmarkStart loads a feed over a store with a million polls, which it takes
+// minutes to make. RSS is that of the whole process, the store's caches, the
+// making of the polls and the garbage of loading included.
+func BenchmarkStart(b *testing.B) {
+	for _, c := range []struct {
+		name string
+		tags func(int, []string) []string
+	}{{"2tags", twoTags}, {"10tags1M", tenTags}} {
+		b.Run(c.name, func(b *testing.B) {
+			dir := b.TempDir()
+			w, done := openWorld(b, dir, 1)
+			defer done()
+			const atOnce = 2000
+			for i := 0; i < million; i += atOnce {
+				var batch []domain.NewPoll
+				for k := range atOnce {
+					batch = append(batch, w.poll("Which of these is the best of all?", c.tags(i+k, nil)...))
+				}
+				w.publish(batch...)
+			}
+			debug.FreeOSMemory()
+			b.ResetTimer()
+			for b.Loop() {
+				f, stop := w.start(Config{Exclusive: true, Ranker: true})
+				b.StopTimer()
+				if polls, _ := f.ix.size(); polls != million {
+					b.Fatal(polls)
+				}
+				b.ReportMetric(rss(b), "RSS-loaded-B")
+				debug.FreeOSMemory()
+				b.ReportMetric(rss(b), "RSS-settled-B")
+				stop()
+				b.StartTimer()
+			}
+		})
+	}
+}
+
+// rss returns the memory that the process holds.
+func rss(b *testing.B) float64 {
+	b.Helper()
+	raw, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		b.Fatal(err)
+	}
+	pages, err := strconv.Atoi(strings.Fields(string(raw))[1])
+	if err != nil {
+		b.Fatal(err)
+	}
+	return float64(pages * os.Getpagesize())
+}
+
+// BenchmarkVersionCheck makes pages in a process that is not the only one, so
+// that each needs the user's version from the store: 64 requests at a time.
+func BenchmarkVersionCheck(b *testing.B) {
+	w, done := openWorld(b, b.TempDir(), 64)
+	defer done()
+	w.publishMany(10_000, "a")
+	for _, exclusive := range []bool{true, false} {
+		b.Run(fmt.Sprintf("exclusive=%v", exclusive), func(b *testing.B) {
+			f, stop := w.start(Config{Exclusive: exclusive})
+			defer stop()
+			var next atomic.Int64
+			b.SetParallelism(64 / runtime.GOMAXPROCS(0))
+			b.RunParallel(func(pb *testing.PB) {
+				user := w.users[next.Add(1)%64]
+				var dst []byte
+				for pb.Next() {
+					var err error
+					if dst, err = f.AppendPage(context.Background(), dst[:0], Query{User: user}); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
 		})
 	}
 }

@@ -3,6 +3,7 @@ package feed
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"strconv"
 	"sync"
 	"time"
@@ -95,18 +96,25 @@ func (b *bodies) get(ctx context.Context, found []body, positions []domain.Posit
 func (b *bodies) fetch(ctx context.Context, want []domain.Position) (map[domain.Position]body, error) {
 	own := &bodyFlight{done: make(chan struct{})}
 	others := make(map[*bodyFlight][]domain.Position)
+	found := make(map[domain.Position]body, len(want))
 	var mine []domain.Position
 	b.mu.Lock()
 	for _, p := range want {
-		if f, ok := b.flights[p]; ok && f != own {
-			others[f] = append(others[f], p)
-		} else if !ok {
+		f, flying := b.flights[p]
+		// A query fills the cache before it is no longer under way, so what is
+		// in neither is to be asked for.
+		x, cached := b.cache.GetIfPresent(p)
+		switch {
+		case cached:
+			found[p] = x
+		case !flying:
 			b.flights[p] = own
 			mine = append(mine, p)
+		case f != own:
+			others[f] = append(others[f], p)
 		}
 	}
 	b.mu.Unlock()
-	found := make(map[domain.Position]body, len(want))
 	if len(mine) > 0 {
 		own.found, own.err = b.query(ctx, mine)
 		b.mu.Lock()
@@ -118,9 +126,7 @@ func (b *bodies) fetch(ctx context.Context, want []domain.Position) (map[domain.
 		if own.err != nil {
 			return nil, own.err
 		}
-		for p, x := range own.found {
-			found[p] = x
-		}
+		maps.Copy(found, own.found)
 	}
 	for f, positions := range others {
 		select {

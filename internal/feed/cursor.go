@@ -87,7 +87,8 @@ func parseCursor(s string, sort Sort) (cursor, error) {
 		c.below = domain.Position(number(1 << 32)) //nolint:gosec // bounded
 		ok = ok && c.below > 0
 	}
-	if !ok || len(b) != 0 || c.page < 2 {
+	// Varints have longer forms, which are not given out.
+	if !ok || len(b) != 0 || c.page < 2 || string(c.append(nil)) != s {
 		return cursor{}, errCursor
 	}
 	return c, nil

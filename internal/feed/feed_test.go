@@ -1041,30 +1041,56 @@ func TestSeenBytes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 300)
 	ids := w.publishMany(64, "a")
-	f := w.startFor(t, Config{Exclusive: true, SeenBytes: seenShards * 1000})
-	for _, u := range w.users {
-		f.Apply(w.interact(domain.Interaction{User: u, Poll: ids[int(u)%64]}))
-		if got := getPage(t, f, Query{User: u, Limit: 100}).ids(); len(got) != 63 || slices.Contains(got, ids[int(u)%64]) {
-			t.Fatalf("user %d: %v", u, got)
+	for _, c := range []struct {
+		limit     int64 // of a shard
+		some, all bool  // of the users are kept
+	}{
+		{1, false, false}, {1000, true, false}, {1 << 20, true, true},
+	} {
+		f := w.startFor(t, Config{Exclusive: true, SeenBytes: seenShards * c.limit})
+		for _, u := range w.users {
+			f.Apply(w.interact(domain.Interaction{User: u, Poll: ids[int(u)%64], Skip: true}))
+			for range 2 {
+				if got := getPage(t, f, Query{User: u, Limit: 100}).ids(); len(got) != 63 || slices.Contains(got, ids[int(u)%64]) {
+					t.Fatalf("user %d: %v", u, got)
+				}
+			}
+			if n := f.seen.bytes(); n > seenShards*c.limit {
+				t.Fatalf("%d bytes", n)
+			}
 		}
-		if n := f.seen.bytes(); n > seenShards*1000 {
-			t.Fatalf("%d bytes", n)
+		entries := 0
+		for i := range f.seen.shards {
+			s := &f.seen.shards[i]
+			entries += len(s.entries)
+			sum := int64(0)
+			for _, e := range s.entries {
+				sum += e.size.Load()
+			}
+			if sum != s.bytes {
+				t.Errorf("shard %d counts %d bytes, has %d", i, s.bytes, sum)
+			}
+		}
+		if (entries > 0) != c.some || (entries == len(w.users)) != c.all {
+			t.Errorf("%d bytes a shard: %d entries", c.limit, entries)
 		}
 	}
-	entries := 0
-	for i := range f.seen.shards {
-		s := &f.seen.shards[i]
-		entries += len(s.entries)
-		sum := int64(0)
-		for _, e := range s.entries {
-			sum += e.size.Load()
+}
+
+func TestBodyBytes(t *testing.T) {
+	t.Parallel()
+	const limit = 20_000
+	w := newWorld(t, 1)
+	ids := w.publishMany(500, "a")
+	f := w.startFor(t, Config{Exclusive: true, BodyBytes: limit})
+	for range 2 {
+		if got := idsOf(walkFeed(t, f, Query{Limit: 50})); !slices.Equal(got, reversed(ids)) {
+			t.Fatalf("%v", got)
 		}
-		if sum != s.bytes {
-			t.Errorf("shard %d counts %d bytes, has %d", i, s.bytes, sum)
+		f.bodies.cache.CleanUp()
+		if n := f.bodies.cache.WeightedSize(); n == 0 || n > limit {
+			t.Errorf("%d bytes", n)
 		}
-	}
-	if entries == 0 || entries == len(w.users) {
-		t.Errorf("%d entries", entries)
 	}
 }
 

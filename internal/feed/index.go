@@ -415,7 +415,7 @@ func (ix *index) bytes() int {
 	const perTag = 56 + 40 + 24 // the struct, its share of the map, the name
 	n := ix.open.bytes() + 8*cap(ix.ids) + cap(ix.states) + 4*(cap(ix.totals)+cap(ix.counted)+ix.refs.len()+cap(ix.start)) + perTag*ix.tags.len()
 	for i := range ix.tags.len() {
-		n += ix.tags.at(uint32(i)).set.bytes() //nolint:gosec // fewer than 4 billion tags
+		n += ix.tags.at(uint32(i)).set.bytes()
 	}
 	return n
 }

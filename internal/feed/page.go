@@ -206,10 +206,6 @@ func (f *Feed) search(ctx context.Context, s *scratch, q Query, below domain.Pos
 		}
 		below = hits[len(hits)-1]
 		if looked += len(hits); looked >= maxHits {
-			if len(s.positions) == q.Limit {
-				// Nothing eligible between it and the last hit.
-				below = s.positions[q.Limit-1]
-			}
 			return cursor{sort: SortNew, below: below}, true, nil
 		}
 	}
@@ -257,7 +253,7 @@ func (f *Feed) hits(ctx context.Context, text string, lowest domain.Position) (*
 	if len(terms) == 0 || lowest == 0 {
 		return found, nil
 	}
-	for below := domain.Position(maxPosition); found.n < maxHits; {
+	for below := maxPosition; found.n < maxHits; {
 		hits, err := f.store.Search(ctx, terms, below, hitsAtOnce)
 		if err != nil {
 			return nil, fault(err)

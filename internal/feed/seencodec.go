@@ -42,7 +42,7 @@ func encodeSeen(s *wordSet, version int64, newestID domain.PollID) []byte {
 		last = int64(w)
 		if m := s.masks[i]; m&(m-1) == 0 {
 			b = binary.AppendUvarint(b, step|1)
-			b = append(b, byte(bits.TrailingZeros64(m)))
+			b = append(b, byte(bits.TrailingZeros64(m))) //nolint:gosec // 0 to 63
 		} else {
 			b = binary.AppendUvarint(b, step)
 			b = binary.LittleEndian.AppendUint64(b, m)
@@ -86,7 +86,7 @@ func decodeSeen(b []byte) (s wordSet, version int64, newestID domain.PollID, err
 		if !ok || v>>1 >= 1<<26 {
 			return fail()
 		}
-		word += int64(v>>1) + 1 //nolint:gosec // bounded above
+		word += int64(v>>1) + 1
 		var mask uint64
 		switch {
 		case v&1 == 1 && len(b) >= 1 && b[0] < 64:
@@ -97,7 +97,7 @@ func decodeSeen(b []byte) (s wordSet, version int64, newestID domain.PollID, err
 		if mask == 0 || word >= 1<<26 {
 			return fail()
 		}
-		s.words, s.masks = append(s.words, uint32(word)), append(s.masks, mask) //nolint:gosec // bounded above
+		s.words, s.masks = append(s.words, uint32(word)), append(s.masks, mask)
 		s.n += bits.OnesCount64(mask)
 	}
 	if len(b) != 0 || uint64(s.max()) != newest {

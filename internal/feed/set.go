@@ -38,7 +38,7 @@ func (s *wordSet) find(w uint32) (int, bool) {
 	lo := max(0, n-1-int(last-w))
 	hi := min(n-1, int(w-first))
 	for lo < hi {
-		mid := int(uint(lo+hi) >> 1) //nolint:gosec // both are below the length of a slice
+		mid := int(uint(lo+hi) >> 1)
 		if s.words[mid] < w {
 			lo = mid + 1
 		} else {
@@ -319,7 +319,7 @@ func (c *probe) at(w uint32) uint64 {
 		}
 		lo = max(lo, -1)
 		for hi-lo > 1 { // words[lo] <= w < words[hi]
-			mid := int(uint(lo+hi) >> 1) //nolint:gosec // lo+hi is at least 0
+			mid := int(uint(lo+hi) >> 1)
 			if c.words[mid] > w {
 				hi = mid
 			} else {
@@ -378,7 +378,7 @@ func walk(page []domain.Position, sources []source, seen *wordSet, skip int64, l
 				c.next()
 			}
 		}
-		mask &^= not.at(uint32(word)) //nolint:gosec // a word's number fits
+		mask &^= not.at(uint32(word))
 		if mask == 0 {
 			if len(sources) == 1 {
 				sources[0].pass(&not)
@@ -400,7 +400,7 @@ func walk(page []domain.Position, sources []source, seen *wordSet, skip int64, l
 			}
 			bit := bits.Len64(mask) - 1
 			mask &^= 1 << bit
-			page = append(page, position(uint32(word), bit)) //nolint:gosec // a word's number fits
+			page = append(page, position(uint32(word), bit))
 			limit--
 		}
 	}

@@ -121,7 +121,7 @@ func TestWalkAgainstMaps(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		positions := rapid.SliceOfN(anyPosition(), 0, 300)
-		below := rapid.OneOf(anyPosition(), rapid.Just(domain.Position(maxPosition))).Draw(t, "below")
+		below := rapid.OneOf(anyPosition(), rapid.Just(maxPosition)).Draw(t, "below")
 		union := naiveSet{}
 		var sources []source
 		for range rapid.IntRange(0, 4).Draw(t, "sources") {

@@ -54,7 +54,7 @@ func (l *tagList) top(prefix string, limit int) []TagCount {
 	var best treeHeap
 	push := func(node int) {
 		if l.tree[node] > 0 {
-			depth := bits.Len(uint(l.size)) - bits.Len(uint(node)) //nolint:gosec // both are positive
+			depth := bits.Len(uint(l.size)) - bits.Len(uint(node))
 			heap.Push(&best, subtree{node: node, first: node << depth, most: l.tree[node]})
 		}
 	}
@@ -104,10 +104,14 @@ func (h *treeHeap) Pop() any {
 
 // refresh takes over what changed in the index. The caller holds mu.
 func (l *tagList) refresh() {
-	dirty, counts, tags := l.ix.takeDirty()
-	for i, t := range dirty {
-		if int(t) < len(l.rank) {
-			l.set(int(l.rank[t]), counts[i])
+	tags := 0
+	for more := true; more; {
+		var dirty, counts []uint32
+		dirty, counts, more, tags = l.ix.takeDirty()
+		for i, t := range dirty {
+			if int(t) < len(l.rank) {
+				l.set(int(l.rank[t]), counts[i])
+			}
 		}
 	}
 	if tags == len(l.rank) {
@@ -157,7 +161,7 @@ func (l *tagList) merge() {
 	l.rank = make([]int32, len(byName))
 	for i, t := range byName {
 		l.names[i] = name(t)
-		l.rank[t] = int32(i) //nolint:gosec // fewer than 2 billion tags
+		l.rank[t] = int32(i)
 	}
 	l.size = 1 << bits.Len(uint(len(byName)))
 	l.tree = make([]uint32, 2*l.size)
@@ -167,33 +171,40 @@ func (l *tagList) merge() {
 	}
 }
 
-// takeDirty returns the tags whose number of polls changed since the last call,
-// with these numbers, and how many tags there are.
-func (ix *index) takeDirty() (dirty, counts []uint32, tags int) {
+// tagsAtOnce is how many tags are looked at under one lock.
+const tagsAtOnce = 4096
+
+// takeDirty returns some of the tags whose number of polls changed since they
+// were returned last, with these numbers, whether there are more, and how many
+// tags there are in all.
+func (ix *index) takeDirty() (dirty, counts []uint32, more bool, tags int) {
 	ix.mu.RLock()
 	tags, n := ix.tags.len(), len(ix.dirty)
 	ix.mu.RUnlock()
 	if n == 0 {
-		return nil, nil, tags
+		return nil, nil, false, tags
 	}
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
-	dirty, ix.dirty = ix.dirty, nil
+	n = max(0, len(ix.dirty)-tagsAtOnce)
+	dirty = slices.Clone(ix.dirty[n:])
+	if ix.dirty = ix.dirty[:n]; n == 0 {
+		ix.dirty = nil
+	}
 	counts = make([]uint32, len(dirty))
 	for i, t := range dirty {
 		tag := ix.tags.at(t)
 		tag.dirty = false
 		counts[i] = uint32(tag.set.len()) //nolint:gosec // positions are 32 bits
 	}
-	return dirty, counts, ix.tags.len()
+	return dirty, counts, n > 0, ix.tags.len()
 }
 
 // counts sets the numbers of polls of the tags, a few thousand under one lock.
 func (ix *index) counts(counts, tags []uint32) {
-	const atOnce = 4096
-	for lo := 0; lo < len(tags); lo += atOnce {
+	for lo := 0; lo < len(tags); lo += tagsAtOnce {
 		ix.mu.RLock()
-		for i, t := range tags[lo:min(lo+atOnce, len(tags))] {
+		for i, t := range tags[lo:min(lo+tagsAtOnce, len(tags))] {
 			counts[lo+i] = uint32(ix.tags.at(t).set.len()) //nolint:gosec // positions are 32 bits
 		}
 		ix.mu.RUnlock()

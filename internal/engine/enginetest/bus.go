@@ -23,16 +23,14 @@ type OpenedBus struct {
 // TestBus holds a bus to what [domain.Bus] promises. open returns one that
 // shares no queue with another, waits at most some milliseconds between tries,
 // holds fewer than 1000 events a queue in memory, and is closed with the test.
+// The test becomes a parallel one.
 func TestBus(t *testing.T, open func(t *testing.T) OpenedBus) {
+	t.Parallel()
 	ctx := t.Context()
-	run := func(name string, test func(t *testing.T, b OpenedBus)) {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			test(t, open(t))
-		})
-	}
 
-	run("each queue gets each event it takes", func(t *testing.T, b OpenedBus) {
+	t.Run("each queue gets each event it takes", func(t *testing.T) {
+		t.Parallel()
+		b := open(t)
 		cast, feed, both := newConsumer(), newConsumer(), newConsumer()
 		b.Subscribe("vote.processing", []string{domain.EventVoteCast, domain.EventVoteSkipped}, cast.handle)
 		b.Subscribe("feed.updates", []string{domain.EventPollPublished, domain.EventUserSeen}, feed.handle)
@@ -50,7 +48,9 @@ func TestBus(t *testing.T, open func(t *testing.T) OpenedBus) {
 		both.wantExactly(t, all, domain.EventUserSeen, domain.EventVoteCast)
 		wantDead(t, b)
 	})
-	run("events arrive as they were", func(t *testing.T, b OpenedBus) {
+	t.Run("events arrive as they were", func(t *testing.T) {
+		t.Parallel()
+		b := open(t)
 		c := newConsumer()
 		b.Subscribe("feed.updates", []string{domain.EventUserSeen}, c.handle)
 		runBus(t, b)
@@ -68,13 +68,17 @@ func TestBus(t *testing.T, open func(t *testing.T) OpenedBus) {
 			t.Fatalf("got %s, published %s", one, two)
 		}
 	})
-	run("nobody takes it", func(t *testing.T, b OpenedBus) {
+	t.Run("nobody takes it", func(t *testing.T) {
+		t.Parallel()
+		b := open(t)
 		runBus(t, b)
 		publish(t, b, busEvents(1, "of.no.interest", domain.EventVoteCast))
 		publish(t, b, nil)
 		wantDead(t, b)
 	})
-	run("a failure is tried again", func(t *testing.T, b OpenedBus) {
+	t.Run("a failure is tried again", func(t *testing.T) {
+		t.Parallel()
+		b := open(t)
 		c := newConsumer()
 		c.fail = func(_ domain.Event, try int) error {
 			if try < domain.MaxDeliveries {
@@ -94,7 +98,9 @@ func TestBus(t *testing.T, open func(t *testing.T) OpenedBus) {
 		}
 		wantDead(t, b)
 	})
-	run("poison becomes a dead letter and the others go on", func(t *testing.T, b OpenedBus) {
+	t.Run("poison becomes a dead letter and the others go on", func(t *testing.T) {
+		t.Parallel()
+		b := open(t)
 		c, other := newConsumer(), newConsumer()
 		events := busEvents(1, "a", "a", "a", "a", "a")
 		c.fail = func(e domain.Event, _ int) error {
@@ -129,7 +135,9 @@ func TestBus(t *testing.T, open func(t *testing.T) OpenedBus) {
 		publish(t, b, more)
 		c.wantExactly(t, []domain.Event{events[1], events[3], events[4], more[0], more[1]}, "a")
 	})
-	run("more poison than a queue holds", func(t *testing.T, b OpenedBus) {
+	t.Run("more poison than a queue holds", func(t *testing.T) {
+		t.Parallel()
+		b := open(t)
 		c := newConsumer()
 		c.fail = func(e domain.Event, _ int) error {
 			if e.Type == "poison" {
@@ -152,7 +160,9 @@ func TestBus(t *testing.T, open func(t *testing.T) OpenedBus) {
 		}
 		wantDead(t, b, ids...)
 	})
-	run("publishing while the context ends", func(t *testing.T, b OpenedBus) {
+	t.Run("publishing while the context ends", func(t *testing.T) {
+		t.Parallel()
+		b := open(t)
 		c := newConsumer()
 		b.Subscribe("q", []string{"a"}, c.handle)
 		runBus(t, b)
@@ -184,7 +194,9 @@ func TestBus(t *testing.T, open func(t *testing.T) OpenedBus) {
 			}
 		})
 	})
-	run("concurrent publishers", func(t *testing.T, b OpenedBus) {
+	t.Run("concurrent publishers", func(t *testing.T) {
+		t.Parallel()
+		b := open(t)
 		c, flaky := newConsumer(), newConsumer()
 		flaky.fail = func(_ domain.Event, try int) error {
 			if try == 1 {
@@ -217,7 +229,9 @@ func TestBus(t *testing.T, open func(t *testing.T) OpenedBus) {
 		flaky.wantExactly(t, all, "b")
 		wantDead(t, b)
 	})
-	run("run ends with its context", func(t *testing.T, b OpenedBus) {
+	t.Run("run ends with its context", func(t *testing.T) {
+		t.Parallel()
+		b := open(t)
 		c := newConsumer()
 		b.Subscribe("q", []string{"a"}, c.handle)
 		stop := runBus(t, b)

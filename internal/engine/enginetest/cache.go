@@ -21,8 +21,9 @@ type CacheDifferences struct {
 
 // TestCache holds a cache to what [domain.Cache] promises. open returns an
 // empty one that has room for all the suite keeps (about 4 MB) and is closed
-// with the test.
+// with the test. The test becomes a parallel one.
 func TestCache(t *testing.T, open func(t *testing.T, clock domain.Clock) domain.Cache, d CacheDifferences) {
+	t.Parallel()
 	ctx := t.Context()
 	get := func(t *testing.T, c domain.Cache, key, want string) {
 		t.Helper()
@@ -36,14 +37,10 @@ func TestCache(t *testing.T, open func(t *testing.T, clock domain.Clock) domain.
 			t.Fatalf("Get(%q) = %q, want nothing", key, got)
 		}
 	}
-	run := func(name string, test func(t *testing.T, c domain.Cache)) {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			test(t, open(t, newHandClock()))
-		})
-	}
 
-	run("set, replace, delete", func(t *testing.T, c domain.Cache) {
+	t.Run("set, replace, delete", func(t *testing.T) {
+		t.Parallel()
+		c := open(t, newHandClock())
 		miss(t, c, "a")
 		c.Set(ctx, "a", []byte("1"), time.Hour)
 		c.Set(ctx, "b", []byte("2"), time.Hour)
@@ -59,7 +56,9 @@ func TestCache(t *testing.T, open func(t *testing.T, clock domain.Clock) domain.
 		c.Delete(ctx)
 		get(t, c, "c", "3")
 	})
-	run("any bytes", func(t *testing.T, c domain.Cache) {
+	t.Run("any bytes", func(t *testing.T) {
+		t.Parallel()
+		c := open(t, newHandClock())
 		values := map[string]string{
 			"poll:stats:1": "\x00\xff\r\n", "poll:stats:11": "", "poll:stats:": " ",
 			"schlüssel:投票\x00\n": "wert", strings.Repeat("k", 1000): strings.Repeat("v", 1<<20),
@@ -73,14 +72,18 @@ func TestCache(t *testing.T, open func(t *testing.T, clock domain.Clock) domain.
 		c.Set(ctx, "nil", nil, time.Hour)
 		get(t, c, "nil", "")
 	})
-	run("no life keeps nothing", func(t *testing.T, c domain.Cache) {
+	t.Run("no life keeps nothing", func(t *testing.T) {
+		t.Parallel()
+		c := open(t, newHandClock())
 		c.Set(ctx, "a", []byte("1"), time.Hour)
 		c.Set(ctx, "a", []byte("2"), 0)
 		miss(t, c, "a")
 		c.Set(ctx, "b", []byte("1"), -time.Second)
 		miss(t, c, "b")
 	})
-	run("ended context is a miss at worst", func(t *testing.T, c domain.Cache) {
+	t.Run("ended context is a miss at worst", func(t *testing.T) {
+		t.Parallel()
+		c := open(t, newHandClock())
 		ended, cancel := context.WithCancel(ctx)
 		cancel()
 		c.Set(ended, "a", []byte("1"), time.Hour)
@@ -91,7 +94,9 @@ func TestCache(t *testing.T, open func(t *testing.T, clock domain.Clock) domain.
 		c.Set(ctx, "a", []byte("2"), time.Hour)
 		get(t, c, "a", "2")
 	})
-	run("concurrent use never mixes values", func(t *testing.T, c domain.Cache) {
+	t.Run("concurrent use never mixes values", func(t *testing.T) {
+		t.Parallel()
+		c := open(t, newHandClock())
 		const workers, rounds, keys = 8, 300, 40
 		var wg sync.WaitGroup
 		for w := range workers {
@@ -99,13 +104,14 @@ func TestCache(t *testing.T, open func(t *testing.T, clock domain.Clock) domain.
 				for r := range rounds {
 					n := (r*7 + w*13) % keys
 					key := fmt.Sprintf("key:%d", n)
+					value := []byte(strings.Repeat(key, n+1))
 					switch r % 5 {
 					case 0:
-						c.Set(ctx, key, bytes.Repeat([]byte{byte(n)}, n+1), time.Hour)
+						c.Set(ctx, key, value, time.Hour)
 					case 1:
 						c.Delete(ctx, key)
 					default:
-						if got, ok := c.Get(ctx, key); ok && !bytes.Equal(got, bytes.Repeat([]byte{byte(n)}, n+1)) {
+						if got, ok := c.Get(ctx, key); ok && !bytes.Equal(got, value) {
 							t.Errorf("Get(%q) = %q", key, got)
 						}
 					}
@@ -116,7 +122,9 @@ func TestCache(t *testing.T, open func(t *testing.T, clock domain.Clock) domain.
 	})
 
 	if d.OwnTime {
-		run("life", func(t *testing.T, c domain.Cache) {
+		t.Run("life", func(t *testing.T) {
+			t.Parallel()
+			c := open(t, newHandClock())
 			c.Set(ctx, "long", []byte("1"), time.Hour)
 			c.Set(ctx, "longer", []byte("1"), 300*time.Millisecond)
 			c.Set(ctx, "longer", []byte("2"), time.Hour)

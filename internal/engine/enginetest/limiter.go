@@ -21,17 +21,11 @@ type LimiterDifferences struct {
 }
 
 // TestLimiter holds a limiter to what [domain.Limiter] promises. open returns
-// an empty one that is closed with the test.
+// an empty one that is closed with the test. The test becomes a parallel one.
 func TestLimiter(t *testing.T, open func(t *testing.T, clock domain.Clock) domain.Limiter, d LimiterDifferences) {
+	t.Parallel()
 	ctx := t.Context()
 	const window = time.Minute
-	run := func(name string, test func(t *testing.T, l domain.Limiter, clock *handClock)) {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			clock := newHandClock()
-			test(t, open(t, clock), clock)
-		})
-	}
 	// want compares a grant whose window was charged last at this moment.
 	want := func(t *testing.T, g domain.Grant, clock *handClock, allowed, limit, remaining int) {
 		t.Helper()
@@ -50,7 +44,10 @@ func TestLimiter(t *testing.T, open func(t *testing.T, clock domain.Clock) domai
 		}
 	}
 
-	run("grants up to the limit", func(t *testing.T, l domain.Limiter, clock *handClock) {
+	t.Run("grants up to the limit", func(t *testing.T) {
+		t.Parallel()
+		clock := newHandClock()
+		l := open(t, clock)
 		for i := range 5 {
 			want(t, l.Take(ctx, "k", 5, window, 1), clock, 1, 5, 4-i)
 		}
@@ -58,19 +55,28 @@ func TestLimiter(t *testing.T, open func(t *testing.T, clock domain.Clock) domai
 		want(t, l.Take(ctx, "k", 5, window, 3), clock, 0, 5, 0)
 		want(t, l.Take(ctx, "other", 5, window, 1), clock, 1, 5, 4)
 	})
-	run("grants a part", func(t *testing.T, l domain.Limiter, clock *handClock) {
+	t.Run("grants a part", func(t *testing.T) {
+		t.Parallel()
+		clock := newHandClock()
+		l := open(t, clock)
 		want(t, l.Take(ctx, "k", 10, window, 7), clock, 7, 10, 3)
 		want(t, l.Take(ctx, "k", 10, window, 7), clock, 3, 10, 0)
 		want(t, l.Take(ctx, "k", 10, window, 7), clock, 0, 10, 0)
 		want(t, l.Take(ctx, "big", 10, window, 1000), clock, 10, 10, 0)
 	})
-	run("asking for nothing only looks", func(t *testing.T, l domain.Limiter, clock *handClock) {
+	t.Run("asking for nothing only looks", func(t *testing.T) {
+		t.Parallel()
+		clock := newHandClock()
+		l := open(t, clock)
 		want(t, l.Take(ctx, "k", 3, window, 0), clock, 0, 3, 3)
 		want(t, l.Take(ctx, "k", 3, window, 2), clock, 2, 3, 1)
 		want(t, l.Take(ctx, "k", 3, window, 0), clock, 0, 3, 1)
 		want(t, l.Take(ctx, "k", 3, window, -1), clock, 0, 3, 1)
 	})
-	run("refund", func(t *testing.T, l domain.Limiter, clock *handClock) {
+	t.Run("refund", func(t *testing.T) {
+		t.Parallel()
+		clock := newHandClock()
+		l := open(t, clock)
 		l.Refund(ctx, "k", 1)
 		want(t, l.Take(ctx, "k", 5, window, 5), clock, 5, 5, 0)
 		l.Refund(ctx, "k", 2)
@@ -83,7 +89,10 @@ func TestLimiter(t *testing.T, open func(t *testing.T, clock domain.Clock) domai
 		want(t, l.Take(ctx, "k", 5, window, 0), clock, 0, 5, 5)
 		want(t, l.Take(ctx, "k", 5, window, 9), clock, 5, 5, 0)
 	})
-	run("limit 0 is no limit", func(t *testing.T, l domain.Limiter, clock *handClock) {
+	t.Run("limit 0 is no limit", func(t *testing.T) {
+		t.Parallel()
+		clock := newHandClock()
+		l := open(t, clock)
 		for range 3 {
 			if g := l.Take(ctx, "k", 0, window, 1000); g.Allowed != 1000 || g.Limit != 0 || g.RetryAfter != 0 {
 				t.Fatalf("grant %+v", g)
@@ -91,12 +100,17 @@ func TestLimiter(t *testing.T, open func(t *testing.T, clock domain.Clock) domai
 		}
 		want(t, l.Take(ctx, "k", 2, window, 1), clock, 1, 2, 1)
 	})
-	run("another limit holds at once", func(t *testing.T, l domain.Limiter, clock *handClock) {
+	t.Run("another limit holds at once", func(t *testing.T) {
+		t.Parallel()
+		clock := newHandClock()
+		l := open(t, clock)
 		want(t, l.Take(ctx, "k", 4, window, 4), clock, 4, 4, 0)
 		want(t, l.Take(ctx, "k", 2, window, 1), clock, 0, 2, 0)
 		want(t, l.Take(ctx, "k", 6, window, 1), clock, 1, 6, 1)
 	})
-	run("ended context never refuses", func(t *testing.T, l domain.Limiter, _ *handClock) {
+	t.Run("ended context never refuses", func(t *testing.T) {
+		t.Parallel()
+		l := open(t, newHandClock())
 		ended, cancel := context.WithCancel(ctx)
 		cancel()
 		if g := l.Take(ended, "k", 3, window, 2); g.Allowed != 2 || g.Limit != 3 {
@@ -104,7 +118,9 @@ func TestLimiter(t *testing.T, open func(t *testing.T, clock domain.Clock) domai
 		}
 		l.Refund(ended, "k", 1)
 	})
-	run("concurrent calls are granted exactly the limit", func(t *testing.T, l domain.Limiter, _ *handClock) {
+	t.Run("concurrent calls are granted exactly the limit", func(t *testing.T) {
+		t.Parallel()
+		l := open(t, newHandClock())
 		const keys, limit, workers = 7, 100, 16
 		var granted [keys]atomic.Int64
 		var wg sync.WaitGroup
@@ -134,7 +150,9 @@ func TestLimiter(t *testing.T, open func(t *testing.T, clock domain.Clock) domai
 	})
 
 	if d.OwnTime {
-		run("the window slides", func(t *testing.T, l domain.Limiter, _ *handClock) {
+		t.Run("the window slides", func(t *testing.T) {
+			t.Parallel()
+			l := open(t, newHandClock())
 			const window, limit = time.Second, 5
 			type unit struct{ before, after time.Time }
 			var units []unit
@@ -155,7 +173,10 @@ func TestLimiter(t *testing.T, open func(t *testing.T, clock domain.Clock) domai
 		})
 		return
 	}
-	run("the window slides", func(t *testing.T, l domain.Limiter, clock *handClock) {
+	t.Run("the window slides", func(t *testing.T) {
+		t.Parallel()
+		clock := newHandClock()
+		l := open(t, clock)
 		for range 3 { // units at 0, 10 and 20 seconds
 			l.Take(ctx, "k", 3, window, 1)
 			clock.advance(10 * time.Second)

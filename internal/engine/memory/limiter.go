@@ -57,8 +57,7 @@ type Limiter struct {
 	clock     domain.Clock
 	start     time.Time
 	seed      maphash.Seed
-	shards    []limiterShard
-	mask      uint64
+	shards    []limiterShard // a power of two
 	forgotten prometheus.Counter
 }
 
@@ -107,7 +106,7 @@ func NewLimiter(o LimiterOptions) *Limiter {
 	f := promauto.With(o.Registerer)
 	l := &Limiter{
 		clock: o.Clock, start: o.Clock.Now(), seed: maphash.MakeSeed(),
-		shards: make([]limiterShard, shards), mask: uint64(shards - 1),
+		shards: make([]limiterShard, shards),
 		forgotten: f.NewCounter(prometheus.CounterOpts{
 			Name: "vote_limiter_forgotten_keys_total",
 			Help: "Keys with units in their window that the limiter forgot because it was full.",
@@ -142,7 +141,7 @@ func (l *Limiter) Take(_ context.Context, key string, limit int, window time.Dur
 	if limit <= 0 || window <= 0 {
 		return domain.Grant{Allowed: n, Remaining: math.MaxInt, Reset: l.clock.Now()}
 	}
-	s := &l.shards[maphash.String(l.seed, key)&l.mask]
+	s := l.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	wall, now := s.tick(l)
@@ -174,12 +173,16 @@ func (l *Limiter) Take(_ context.Context, key string, limit int, window time.Dur
 
 // Refund gives back the n newest units of key, as far as it has any.
 func (l *Limiter) Refund(_ context.Context, key string, n int) {
-	s := &l.shards[maphash.String(l.seed, key)&l.mask]
+	s := l.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if k := s.byKey[key]; k != nil {
 		k.n -= min(max(n, 0), k.n)
 	}
+}
+
+func (l *Limiter) shard(key string) *limiterShard {
+	return &l.shards[maphash.String(l.seed, key)&(uint64(len(l.shards))-1)]
 }
 
 // tick returns the time by the clock and the shard's own, which never falls,

@@ -15,7 +15,6 @@ import (
 )
 
 func TestLimiter(t *testing.T) {
-	t.Parallel()
 	enginetest.TestLimiter(t, func(_ *testing.T, clock domain.Clock) domain.Limiter {
 		return memory.NewLimiter(memory.LimiterOptions{Clock: clock})
 	}, enginetest.LimiterDifferences{})
@@ -74,19 +73,19 @@ func TestLimiterForgetsIdleKeys(t *testing.T) {
 	ctx := t.Context()
 	clock := newHandClock()
 	l := memory.NewLimiter(memory.LimiterOptions{Clock: clock})
-	for i := range 10_000 {
+	for i := range 3000 {
 		l.Take(ctx, fmt.Sprintf("address:%d", i), 100, time.Minute, 1)
 	}
-	if n := l.Keys(); n != 10_000 {
-		t.Fatalf("%d keys, want 10000", n)
+	if n := l.Keys(); n != 3000 {
+		t.Fatalf("%d keys, want 3000", n)
 	}
 	clock.advance(time.Minute)
 	// The same keys again and again: the idle ones must go without new ones coming.
-	for i := 0; l.Keys() > 1000; i++ {
+	for i := range 200 * 1000 {
 		l.Take(ctx, fmt.Sprintf("user:%d", i%1000), 1_000_000, time.Minute, 1)
-		if i > 1_000_000 {
-			t.Fatalf("%d keys are left", l.Keys())
-		}
+	}
+	if n := l.Keys(); n != 1000 {
+		t.Errorf("%d keys, of which 1000 are in use", n)
 	}
 }
 
@@ -145,7 +144,7 @@ func TestLimiterMemoryFollowsUse(t *testing.T) {
 	}
 	clock := newHandClock()
 	l := memory.NewLimiter(memory.LimiterOptions{Clock: clock})
-	keys := make([]string, 2000)
+	keys := make([]string, 500)
 	for i := range keys {
 		keys[i] = fmt.Sprintf("rate:user:%d:votes", i)
 	}

@@ -3,9 +3,8 @@ package sqlite
 import (
 	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
+	"strings"
+	"unsafe"
 
 	"zombiezen.com/go/sqlite"
 
@@ -90,38 +89,30 @@ type tagReader struct {
 // read returns the tags in a column. The slice is used again by the next call.
 func (t *tagReader) read(r *sqlite.Stmt, col int) ([]string, error) {
 	t.text = appendColumn(r, col, t.text)
-	t.tags = t.tags[:0]
-	if bytes.IndexByte(t.text, '\\') >= 0 {
-		if err := json.Unmarshal(t.text, &t.tags); err != nil {
-			return nil, fmt.Errorf("stored tags: %w", err)
-		}
-		return t.tags, nil
+	if bytes.IndexByte(t.text, '\\') >= 0 || len(t.text) == 0 {
+		return decodeTexts(string(t.text))
 	}
-	// Without a backslash the texts are what stands between the quotes.
-	rest := t.text
-	for {
-		start := bytes.IndexByte(rest, '"')
-		if start < 0 {
-			return t.tags, nil
-		}
-		rest = rest[start+1:]
-		end := bytes.IndexByte(rest, '"')
-		if end < 0 {
-			return nil, errors.New("stored tags: malformed")
-		}
-		t.tags = append(t.tags, t.intern(rest[:end]))
-		rest = rest[end+1:]
+	// The texts are borrowed from the buffer and replaced at once.
+	tags, err := splitTexts(t.tags[:0], unsafe.String(unsafe.SliceData(t.text), len(t.text)))
+	if err != nil {
+		return nil, err
 	}
+	for i, tag := range tags {
+		tags[i] = t.intern(tag)
+	}
+	t.tags = tags
+	return tags, nil
 }
 
-func (t *tagReader) intern(b []byte) string {
-	if tag, ok := t.known[string(b)]; ok {
+// intern returns a text of its own that is equal to the borrowed one.
+func (t *tagReader) intern(borrowed string) string {
+	if tag, ok := t.known[borrowed]; ok {
 		return tag
 	}
 	if len(t.known) >= maxKnownTags {
 		clear(t.known)
 	}
-	tag := string(b)
+	tag := strings.Clone(borrowed)
 	t.known[tag] = tag
 	return tag
 }

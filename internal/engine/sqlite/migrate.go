@@ -120,7 +120,7 @@ func (m *Migrator) To(ctx context.Context, version int64) error {
 	if version < 0 || version > last {
 		return fmt.Errorf("migrate %s to %d: there are versions 0 to %d", m.path, version, last)
 	}
-	if _, err = m.provider.DownTo(ctx, version); err == nil {
+	if _, err = m.provider.DownTo(ctx, version); err == nil && version > 0 {
 		_, err = m.provider.UpTo(ctx, version)
 	}
 	return m.wrap(fmt.Sprintf("to %d", version), err)

@@ -107,7 +107,7 @@ func (s *Store) OutboxLag(ctx context.Context) (int64, time.Time, error) {
 
 // AddDeadLetter implements [domain.Store]. A dead letter without a time is of now.
 func (s *Store) AddDeadLetter(ctx context.Context, d domain.DeadLetter) error {
-	event, err := json.Marshal(d.Event)
+	event, err := encodeJSON(d.Event)
 	if err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ func (s *Store) AddDeadLetter(ctx context.Context, d domain.DeadLetter) error {
 		}
 		return w.run(`INSERT INTO dead_letters (queue, event_id, event, reason, created_at)
 			VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-			d.Queue, d.Event.ID, string(event), d.Reason, millis(at))
+			d.Queue, d.Event.ID, event, d.Reason, millis(at))
 	})
 }
 

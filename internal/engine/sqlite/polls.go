@@ -186,11 +186,11 @@ func (w *writer) publish(
 }
 
 func (w *writer) insertPoll(p domain.Poll, revision int64, tokens []string) error {
-	tags, err := encodeTexts(p.Tags)
+	tags, err := encodeJSON(p.Tags)
 	if err != nil {
 		return err
 	}
-	options, err := encodeTexts(p.Options)
+	options, err := encodeJSON(p.Options)
 	if err != nil {
 		return err
 	}

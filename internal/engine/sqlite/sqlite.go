@@ -63,8 +63,10 @@ type Store struct {
 	ranking sync.Mutex // held while a ranking is made
 	leases  leases
 
-	stop context.CancelFunc // ends the background work
-	done chan struct{}      // closed when it ended
+	stop    context.CancelFunc // ends the background work
+	done    chan struct{}      // closed when it ended
+	closing chan struct{}      // closed when Close begins
+	close   func() error       // closes once
 }
 
 var _ domain.Store = (*Store)(nil)
@@ -118,8 +120,9 @@ func open(ctx context.Context, o Options) (*Store, error) {
 		path: path, clock: o.Clock, log: o.Logger, outdated: outdated,
 		writer: make(chan *writer, 1), readers: make(chan *conn, o.Readers), count: o.Readers,
 		leases: leases{until: map[int64]time.Time{}},
-		stop:   stop, done: make(chan struct{}),
+		stop:   stop, done: make(chan struct{}), closing: make(chan struct{}),
 	}
+	s.close = sync.OnceValue(s.closeAll)
 	var checkpointer *conn
 	opened, err := openConns(path, o.Readers+2)
 	if err == nil {
@@ -214,8 +217,11 @@ func (s *Store) Ready(ctx context.Context) error {
 }
 
 // Close waits for running calls, writes the log back into the file and frees
-// the folder.
-func (s *Store) Close() error {
+// the folder. Calls that begin later end with CodeUnavailable.
+func (s *Store) Close() error { return s.close() }
+
+func (s *Store) closeAll() error {
+	close(s.closing)
 	s.stop()
 	<-s.done
 	var err error
@@ -246,6 +252,8 @@ func (s *Store) read(ctx context.Context, op operation, f func(*conn) error) (er
 	case c = <-s.readers:
 	case <-ctx.Done():
 		return domain.Fault(domain.CodeUnavailable, ctx.Err())
+	case <-s.closing:
+		return domain.Fault(domain.CodeUnavailable, errClosed)
 	}
 	defer func() {
 		s.readers <- c
@@ -278,6 +286,8 @@ func (s *Store) write(ctx context.Context, op operation, f func(*writer) error) 
 	case w = <-s.writer:
 	case <-ctx.Done():
 		return domain.Fault(domain.CodeUnavailable, ctx.Err())
+	case <-s.closing:
+		return domain.Fault(domain.CodeUnavailable, errClosed)
 	}
 	// Also when f panics: the caller may recover, and the next one must find
 	// no transaction open.
@@ -307,6 +317,8 @@ func (s *Store) write(ctx context.Context, op operation, f func(*writer) error) 
 	w.pages = 0
 	return nil
 }
+
+var errClosed = errors.New("the store is closed")
 
 func (s *Store) usable(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"vote/internal/domain"
@@ -27,30 +28,75 @@ func appendCounts(b []byte, counts []int64) []byte {
 	return append(b, ']')
 }
 
+// errStored says that a stored value is not what this package writes.
+var errStored = errors.New("stored value is malformed")
+
 // parseCounts reads what appendCounts wrote.
 func parseCounts(text string) ([]int64, error) {
-	var counts []int64
-	if err := json.Unmarshal([]byte(text), &counts); err != nil {
-		return nil, fmt.Errorf("stored counts: %w", err)
+	list, ok := trimBrackets(text)
+	if !ok || list == "" {
+		return nil, fmt.Errorf("counts: %w", errStored)
+	}
+	counts := make([]int64, 0, 1+strings.Count(list, ","))
+	for item := range strings.SplitSeq(list, ",") {
+		n, err := strconv.ParseInt(item, 10, 64)
+		if err != nil || n < 0 {
+			return nil, fmt.Errorf("counts: %w", errStored)
+		}
+		counts = append(counts, n)
 	}
 	return counts, nil
 }
 
-func encodeTexts(texts []string) (string, error) {
-	b, err := json.Marshal(texts)
-	return string(b), err
+func trimBrackets(text string) (string, bool) {
+	text, opened := strings.CutPrefix(text, "[")
+	text, closed := strings.CutSuffix(text, "]")
+	return text, opened && closed
 }
 
+// encodeJSON returns v as JSON, texts as they are.
+func encodeJSON(v any) (string, error) {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return strings.TrimSuffix(b.String(), "\n"), err
+}
+
+// decodeTexts reads what encodeJSON wrote of texts.
 func decodeTexts(text string) ([]string, error) {
-	var texts []string
-	if err := json.Unmarshal([]byte(text), &texts); err != nil {
-		return nil, fmt.Errorf("stored texts: %w", err)
+	if strings.IndexByte(text, '\\') >= 0 {
+		var texts []string
+		if err := json.Unmarshal([]byte(text), &texts); err != nil {
+			return nil, fmt.Errorf("texts: %w: %w", errStored, err)
+		}
+		return texts, nil
+	}
+	return splitTexts(make([]string, 0, strings.Count(text, `"`)/2), text)
+}
+
+// splitTexts appends the texts of a JSON array without escapes: they are what
+// stands between the quotes. They share the memory of text.
+func splitTexts(texts []string, text string) ([]string, error) {
+	rest, ok := trimBrackets(text)
+	for ok && rest != "" {
+		var opened, closed bool
+		var t string
+		rest, opened = strings.CutPrefix(rest, `"`)
+		t, rest, closed = strings.Cut(rest, `"`)
+		texts = append(texts, t)
+		ok = opened && closed
+		if rest != "" {
+			var more bool
+			rest, more = strings.CutPrefix(rest, ",")
+			ok = ok && more && rest != ""
+		}
+	}
+	if !ok {
+		return nil, fmt.Errorf("texts: %w", errStored)
 	}
 	return texts, nil
 }
-
-// errRecent says that the recent positions of a user cannot be read.
-var errRecent = errors.New("stored recent positions are malformed")
 
 // appendRecent appends positions as signed varints: the first one, then
 // differences. Neighbours in the feed take one byte each, so that the rows of
@@ -71,7 +117,7 @@ func parseRecent(positions []domain.Position, b []byte) ([]domain.Position, erro
 		d, n := binary.Varint(b)
 		last += d
 		if n <= 0 || last < 0 || last > int64(^domain.Position(0)) {
-			return nil, errRecent
+			return nil, fmt.Errorf("recent positions: %w", errStored)
 		}
 		positions = append(positions, domain.Position(last))
 		b = b[n:]

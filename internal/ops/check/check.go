@@ -151,7 +151,7 @@ func (r Report) WriteJSON(w io.Writer) error {
 // WriteTable writes the report for people to read.
 func (r Report) WriteTable(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(t, "rule\tresult\texamples") // an error shows at Flush
+	_, _ = fmt.Fprintln(t, "rule\tresult") // an error shows at Flush
 	for _, x := range r.Rules {
 		result := "holds"
 		if x.Broken > 0 {
@@ -160,7 +160,7 @@ func (r Report) WriteTable(w io.Writer) error {
 				result += " (invariant " + strconv.Itoa(x.Invariant) + ")"
 			}
 		}
-		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\n", x.Rule, result, strings.Join(x.Examples, "; "))
+		_, _ = fmt.Fprintf(t, "%s\t%s\n", x.Rule, strings.TrimSpace(result+"  "+strings.Join(x.Examples, "; ")))
 	}
 	if err := t.Flush(); err != nil {
 		return err

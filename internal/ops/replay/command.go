@@ -47,7 +47,7 @@ files, 3 the replay could not be finished or compared.`,
 	f.IntVar(&o.People, "people", 0, "of these, only the answers of the first so many people; 0 for all")
 	f.IntVar(&o.DailyLimit, "daily-limit", -1, "daily limit of votes in force, 0 for none; -1 asks the server")
 	f.IntVar(&o.Walks, "walks", 20, "people whose feeds are walked at the end")
-	f.DurationVar(&o.MaxWait, "max-wait", 5*time.Minute, "longest that one request waits for a rate limit")
+	f.DurationVar(&o.MaxWait, "max-wait", 5*time.Minute, "longest that one request waits as the server tells")
 	f.DurationVar(&o.Timeout, "timeout", 30*time.Second, "longest that one try of a request takes")
 	f.BoolVar(&asJSON, "json", false, "print the report as JSON")
 	c.RunE = func(c *cobra.Command, args []string) error {

@@ -28,7 +28,7 @@ type statement struct {
 	id, author string
 	title      string
 	cut        bool // the title lost its end
-	joined     bool // the title lost its line breaks
+	joined     bool // the title lost line breaks or other control characters
 }
 
 // choice is an answer's value: the option's index, or a pass.
@@ -228,11 +228,10 @@ func readTable(path string, columns []string, visit func([]string) error) (err e
 // titleOf makes a poll's title of a statement: what a title may not hold
 // becomes a space, and what is beyond its length is cut.
 func titleOf(body string) (title string, cut, joined bool) {
-	body = strings.TrimSpace(strings.ToValidUTF8(body, " "))
-	title = strings.Join(strings.FieldsFunc(body, func(r rune) bool {
-		return unicode.IsControl(r) || r == '\u2028' || r == '\u2029'
-	}), " ")
-	joined = title != body
+	broken := func(r rune) bool { return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' }
+	body = strings.ToValidUTF8(body, " ")
+	joined = strings.ContainsFunc(body, broken)
+	title = strings.TrimSpace(strings.Join(strings.FieldsFunc(body, broken), " "))
 	if utf8.RuneCountInString(title) > domain.MaxTitle {
 		title = strings.TrimSpace(string([]rune(title)[:domain.MaxTitle-1])) + "…"
 		cut = true

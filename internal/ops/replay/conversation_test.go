@@ -106,7 +106,8 @@ func TestTitlesAndTags(t *testing.T) {
 		joined      bool
 	}{
 		{"plain", "plain", false},
-		{"  padded\n", "padded", false},
+		{"  padded ", "padded", false},
+		{"  padded\n", "padded", true},
 		{"two\r\n\r\nlines", "two lines", true},
 		{"a\u2028b\tc", "a b c", true},
 		{"bad\xffbyte", "bad byte", false},

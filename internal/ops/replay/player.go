@@ -28,7 +28,7 @@ type player struct {
 	maxWait time.Duration
 
 	waiting atomic.Int64 // requests that wait as told
-	waits   atomic.Int64
+	waits   atomic.Int64 // waits as told, by a rate limit or a full server
 	waited  atomic.Int64 // ns, over all people
 	repeats atomic.Int64
 }
@@ -64,16 +64,18 @@ func (p *player) call(ctx context.Context, q request) (outcome, error) {
 			o.uncertain = true
 		case a.status < 400:
 			return o, nil
-		case a.status == http.StatusTooManyRequests && o.code == domain.CodeRateLimited:
+		case a.status == http.StatusTooManyRequests && o.code == domain.CodeRateLimited,
+			a.status == http.StatusServiceUnavailable && o.code == domain.CodeOverloaded:
+			// Nothing happened, and the server says when to come back.
 			told := max(a.retryAfter, time.Second)
 			if waited += told; waited > p.maxWait {
-				return o, fmt.Errorf("%s %s: the server's rate limit asks to wait %v (%v in all), beyond --max-wait %v",
-					q.method, q.path, told, waited, p.maxWait)
+				return o, fmt.Errorf("%s %s: the server (%s) asks to wait %v (%v in all), beyond --max-wait %v",
+					q.method, q.path, o.code, told, waited, p.maxWait)
 			}
 			p.waits.Add(1)
 			p.waited.Add(int64(told))
 			p.waiting.Add(1)
-			err := sleep(ctx, told)
+			err := sleep(ctx, told+stagger(q, told))
 			p.waiting.Add(-1)
 			if err != nil {
 				return o, err
@@ -91,14 +93,18 @@ func (p *player) call(ctx context.Context, q request) (outcome, error) {
 			return o, fmt.Errorf("%s %s: failed %d times: %w", q.method, q.path, tries, err)
 		}
 		p.repeats.Add(1)
-		// Spread by source, so that those refused together do not come back together.
 		wait := max(a.retryAfter, backoff)
-		wait += wait * time.Duration(q.source%8) / 16
-		if err := sleep(ctx, wait); err != nil {
+		if err := sleep(ctx, wait+stagger(q, wait)); err != nil {
 			return o, err
 		}
 		backoff = min(2*backoff, maxBackoff)
 	}
+}
+
+// stagger adds to a wait by who waits, so that those refused together do not
+// come back together. It is at most half a second.
+func stagger(q request, wait time.Duration) time.Duration {
+	return min(wait, time.Second) * time.Duration(q.source%8) / 16
 }
 
 // try sends a request once, in a slot, and notes the answer in o.

@@ -43,7 +43,8 @@ type Options struct {
 	DailyLimit int
 	// Walks is how many people's feeds are walked at the end.
 	Walks int
-	// MaxWait bounds how long one request waits as told by a rate limit.
+	// MaxWait bounds how long one request waits as told, by a rate limit or a
+	// server that is full.
 	MaxWait time.Duration
 	// Timeout bounds one try of a request.
 	Timeout time.Duration

@@ -96,7 +96,7 @@ func raised(c *config.Config) {
 
 func options(server, folder string) replay.Options {
 	return replay.Options{
-		Server: server, Folders: []string{folder}, Concurrency: 32, DailyLimit: -1, Walks: 20, MaxWait: 10 * time.Second, Timeout: 10 * time.Second,
+		Server: server, Folders: []string{folder}, Concurrency: 32, DailyLimit: -1, Walks: 20, MaxWait: 3 * time.Minute, Timeout: time.Minute,
 	}
 }
 
@@ -243,6 +243,9 @@ var (
 func TestLiesAreCaught(t *testing.T) {
 	t.Parallel()
 	server := serve(t, raised)
+	if got := play(t, options(between(t, server, nil, nil), sample)); len(got.Differences) > 0 {
+		t.Fatalf("a server that does not lie differs: %q", got.Differences)
+	}
 	for _, c := range []struct {
 		name string
 		// lie returns both sides of a server that lies.
@@ -308,18 +311,14 @@ func TestLiesAreCaught(t *testing.T) {
 			v["polls"] = append(list(v["polls"]), map[string]any{"id": 1})
 		}), `poll 1 does not have the tag`},
 		{"a profile", onAnswer(is("/api/users/me"), false, func(v map[string]any) { plusOne(object(v["totals"]), "votes") }), `profile of person \d: votes`},
-		{"votes left", onAnswer(is("/api/users/me"), true, func(v map[string]any) { plusOne(v, "votesRemainingToday") }), `votes left today 101, the file says`},
+		{"votes left", onAnswer(is("/api/users/me"), true, func(v map[string]any) { plusOne(v, "votesRemainingToday") }), `votes left today \d+, the file says`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			got := play(t, options(between(t, server, nil, nil), sample))
-			if len(got.Differences) > 0 {
-				t.Fatalf("an honest server differs: %q", got.Differences)
-			}
 			change, see := c.lie()
 			o := options(between(t, server, change, see), sample)
 			o.DailyLimit = 100
-			got = play(t, o)
+			got := play(t, o)
 			if !regexp.MustCompile(c.want).MatchString(strings.Join(got.Differences, "\n")) {
 				t.Errorf("differences %q, want %q", got.Differences, c.want)
 			}
@@ -397,10 +396,12 @@ func TestRepeatingConverges(t *testing.T) {
 			return false
 		}
 		switch n := requests.Add(1); {
-		case n%17 == 0 && limited.Add(1) <= 5:
+		case n%17 == 0 && limited.Add(1) <= 3:
 			refuse(w, http.StatusTooManyRequests, "rate_limited", "1")
+		case n%19 == 0 && limited.Add(1) <= 5:
+			refuse(w, http.StatusServiceUnavailable, "overloaded", "1")
 		case n%7 == 0:
-			refuse(w, http.StatusServiceUnavailable, "overloaded", "")
+			refuse(w, http.StatusServiceUnavailable, "unavailable", "")
 		case n%11 == 0:
 			panic(http.ErrAbortHandler) // the connection is cut before anything happened
 		default:

@@ -26,7 +26,7 @@ type ConversationReport struct {
 	// What the files hold.
 	Statements        int `json:"statements"`
 	CutTitles         int `json:"cutTitles"`
-	JoinedTitles      int `json:"joinedTitles"` // line breaks became a space
+	JoinedTitles      int `json:"joinedTitles"` // line breaks in them became a space
 	People            int `json:"people"`
 	Answers           int `json:"answers"`
 	OutOfOrder        int `json:"outOfOrder"`        // lines whose time is before that of the line above
@@ -39,7 +39,7 @@ type ConversationReport struct {
 	Skips           int                 `json:"skips"`
 	SkipsAgain      int                 `json:"skipsAgain"` // accepted, and nothing changed
 	Refused         map[domain.Code]int `json:"refused"`
-	Waits           int                 `json:"waits"` // times that a request waited as a rate limit told
+	Waits           int                 `json:"waits"` // times that a request waited as told, by a rate limit or a full server
 	WaitedMs        int64               `json:"waitedMs"`
 	Repeats         int                 `json:"repeats"` // tries again after a 503 or a lost connection
 	FeedsWalked     int                 `json:"feedsWalked"`
@@ -152,8 +152,8 @@ func (r Report) WriteTable(w io.Writer) error {
 	row("conversation", func(c ConversationReport) string { return c.Name })
 	row("run", func(c ConversationReport) string { return c.Run })
 	number("statements", func(c ConversationReport) int { return c.Statements })
-	number("  titles joined over line breaks", func(c ConversationReport) int { return c.JoinedTitles })
-	number("  titles cut", func(c ConversationReport) int { return c.CutTitles })
+	number("  with line breaks, now spaces", func(c ConversationReport) int { return c.JoinedTitles })
+	number("  too long for a title, cut", func(c ConversationReport) int { return c.CutTitles })
 	number("people", func(c ConversationReport) int { return c.People })
 	number("answers", func(c ConversationReport) int { return c.Answers })
 	number("  lines out of time order", func(c ConversationReport) int { return c.OutOfOrder })

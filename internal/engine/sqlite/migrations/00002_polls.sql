@@ -14,9 +14,9 @@ CREATE TABLE polls (
     closed_at    INTEGER,
     hidden_at    INTEGER,
     deleted_at   INTEGER,
-    tags         TEXT NOT NULL CHECK (json_type(tags) = 'array'),
+    tags         TEXT NOT NULL CHECK (json_valid(tags)),
     title        TEXT NOT NULL,
-    options      TEXT NOT NULL CHECK (json_type(options) = 'array'),
+    options      TEXT NOT NULL CHECK (json_valid(options)),
     state        INTEGER NOT NULL GENERATED ALWAYS AS (
         CASE WHEN deleted_at IS NOT NULL THEN 3
              WHEN hidden_at IS NOT NULL THEN 2
