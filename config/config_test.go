@@ -125,9 +125,9 @@ func TestEveryKeyCanBeSet(t *testing.T) {
 	t.Parallel()
 	fields := 0
 	root := reflect.TypeFor[Config]()
-	for i := range root.NumField() {
-		if root.Field(i).IsExported() {
-			fields += root.Field(i).Type.NumField()
+	for f := range root.Fields() {
+		if f.IsExported() {
+			fields += f.Type.NumField()
 		}
 	}
 	seen := make(map[string]bool)

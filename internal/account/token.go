@@ -147,7 +147,7 @@ func newTokenCache(size int) *tokenCache {
 }
 
 func (c *tokenCache) slot(token string) *atomic.Pointer[verified] {
-	return &c.slots[maphash.String(c.seed, token)&uint64(len(c.slots)-1)]
+	return &c.slots[maphash.String(c.seed, token)&uint64(len(c.slots)-1)] //nolint:gosec // a length is not negative
 }
 
 // get returns a remembered token, or nil.
@@ -194,4 +194,4 @@ func randomText(random io.Reader, n int) (string, error) {
 }
 
 // systemRandom is what tokens and salts are made of by default.
-var systemRandom io.Reader = rand.Reader
+var systemRandom = rand.Reader

@@ -203,7 +203,7 @@ func (a *App) Run(ctx context.Context) error {
 	started := []*http.Server{main}
 	serve := func(s *http.Server, l net.Listener) {
 		servers.Go(func() {
-			if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			if err := s.Serve(api.Listener(l)); !errors.Is(err, http.ErrServerClosed) {
 				failed <- fmt.Errorf("serve: %w", err)
 			}
 		})

@@ -84,7 +84,7 @@ func New(c Config) *Stats {
 		store: c.Store, clock: c.Clock, fresh: c.Fresh, wake: make(chan struct{}, 1),
 		hits: requests.WithLabelValues("hit"), misses: requests.WithLabelValues("miss"),
 		cache: otter.Must(&otter.Options[domain.PollID, entry]{
-			MaximumWeight: uint64(max(c.Bytes, 0)), //nolint:gosec // not negative
+			MaximumWeight: uint64(max(c.Bytes, 0)),
 			Weigher: func(_ domain.PollID, e entry) uint32 {
 				return uint32(160 + 8*len(e.counts.Votes)) //nolint:gosec // at most domain.MaxOptions
 			},

@@ -226,5 +226,5 @@ func (b *batcher[Q, R]) try(requests []Q) ([]R, error) {
 // at random, so that instances which met do not meet again.
 func backoff(attempt int) time.Duration {
 	full := time.Millisecond << attempt
-	return full/2 + rand.N(full/2)
+	return full/2 + rand.N(full/2) //nolint:gosec // nobody gains by guessing it
 }

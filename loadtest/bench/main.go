@@ -22,26 +22,25 @@ import (
 )
 
 func main() {
-	var err error
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	switch len(os.Args) {
-	case 3:
-		switch os.Args[1] {
-		case "serve":
-			err = serveVote(ctx, os.Args[2])
-		case "bare":
-			err = serveBare(ctx, os.Args[2])
-		default:
-			err = measure(ctx)
-		}
-	default:
-		err = measure(ctx)
-	}
-	if err != nil && !errors.Is(err, context.Canceled) {
+	if err := run(); err != nil && !errors.Is(err, context.Canceled) {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
+}
+
+// run measures, or is one of the servers that a measurement starts.
+func run() error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if len(os.Args) == 3 {
+		switch os.Args[1] {
+		case "serve":
+			return serveVote(ctx, os.Args[2])
+		case "bare":
+			return serveBare(ctx, os.Args[2])
+		}
+	}
+	return measure(ctx)
 }
 
 // settings are the flags of a measurement.

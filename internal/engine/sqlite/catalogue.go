@@ -1,10 +1,8 @@
 package sqlite
 
 import (
-	"bytes"
 	"context"
 	"strings"
-	"unsafe"
 
 	"zombiezen.com/go/sqlite"
 
@@ -82,18 +80,16 @@ const maxKnownTags = 1 << 16
 // of a frequent tag once.
 type tagReader struct {
 	known map[string]string
-	text  []byte
 	tags  []string
 }
 
 // read returns the tags in a column. The slice is used again by the next call.
 func (t *tagReader) read(r *sqlite.Stmt, col int) ([]string, error) {
-	t.text = appendColumn(r, col, t.text)
-	if bytes.IndexByte(t.text, '\\') >= 0 || len(t.text) == 0 {
-		return decodeTexts(string(t.text))
+	text := r.ColumnText(col)
+	if strings.IndexByte(text, '\\') >= 0 {
+		return decodeTexts(text)
 	}
-	// The texts are borrowed from the buffer and replaced at once.
-	tags, err := splitTexts(t.tags[:0], unsafe.String(unsafe.SliceData(t.text), len(t.text)))
+	tags, err := splitTexts(t.tags[:0], text)
 	if err != nil {
 		return nil, err
 	}
@@ -104,15 +100,15 @@ func (t *tagReader) read(r *sqlite.Stmt, col int) ([]string, error) {
 	return tags, nil
 }
 
-// intern returns a text of its own that is equal to the borrowed one.
-func (t *tagReader) intern(borrowed string) string {
-	if tag, ok := t.known[borrowed]; ok {
+// intern returns the tag in memory of its own, the same for equal ones.
+func (t *tagReader) intern(tag string) string {
+	if tag, ok := t.known[tag]; ok {
 		return tag
 	}
 	if len(t.known) >= maxKnownTags {
 		clear(t.known)
 	}
-	tag := strings.Clone(borrowed)
+	tag = strings.Clone(tag)
 	t.known[tag] = tag
 	return tag
 }
