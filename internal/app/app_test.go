@@ -62,7 +62,7 @@ func running(t *testing.T, c config.Config) (*app.App, func() error) {
 
 func fetch(t *testing.T, url string) (int, string) {
 	t.Helper()
-	r, err := http.Get(url) //nolint:noctx // bounded by the server
+	r, err := http.Get(url)
 	if err != nil {
 		return 0, err.Error()
 	}

@@ -17,8 +17,8 @@ import (
 // body is a poll as JSON, everything up to the value of totalVotes. A poll's
 // content never changes, so a body never becomes outdated.
 type body struct {
-	json     []byte // nil: there is no such poll
-	from, to int    // the array of options in json
+	json    []byte   // nil: there is no such poll
+	options []string // their texts, which every vote's answer needs
 }
 
 const bodyOverhead = 120 // bytes that the cache spends on an entry
@@ -49,7 +49,11 @@ func newBodies(cfg Config, m *metrics) *bodies {
 		cache: otter.Must(&otter.Options[domain.Position, body]{
 			MaximumWeight: uint64(cfg.BodyBytes), //nolint:gosec // positive
 			Weigher: func(_ domain.Position, b body) uint32 {
-				return uint32(len(b.json) + bodyOverhead) //nolint:gosec // a few kilobytes
+				n := len(b.json) + bodyOverhead
+				for _, o := range b.options {
+					n += 16 + len(o)
+				}
+				return uint32(n) //nolint:gosec // a few kilobytes
 			},
 			// Upkeep of the cache is short; doing it in place leaves no
 			// goroutine without an owner.
@@ -187,9 +191,7 @@ func encodePoll(p *domain.Poll) (body, error) {
 	b = append(b, `,"title":`...)
 	value(p.Title)
 	b = append(b, `,"options":`...)
-	from := len(b)
 	value(p.Options)
-	to := len(b)
 	b = append(b, `,"tags":`...)
 	value(p.Tags)
 	b = append(b, `,"createdAt":"`...)
@@ -205,7 +207,7 @@ func encodePoll(p *domain.Poll) (body, error) {
 		b = append(b, '}')
 	}
 	b = append(b, `,"totalVotes":`...)
-	return body{json: append(make([]byte, 0, len(b)), b...), from: from, to: to}, err
+	return body{json: append(make([]byte, 0, len(b)), b...), options: p.Options}, err
 }
 
 // append writes the whole poll.
@@ -213,11 +215,4 @@ func (b body) append(dst []byte, total uint32) []byte {
 	dst = append(dst, b.json...)
 	dst = strconv.AppendUint(dst, uint64(total), 10)
 	return append(dst, '}')
-}
-
-// options returns the texts of the options.
-func (b body) options() ([]string, error) {
-	var options []string
-	err := json.Unmarshal(b.json[b.from:b.to], &options)
-	return options, err
 }

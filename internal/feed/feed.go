@@ -422,18 +422,14 @@ func (f *Feed) AppendPoll(ctx context.Context, dst []byte, id domain.PollID, v *
 	return append(dst, `}}`...), nil
 }
 
-// Options returns the texts of a poll's options. Errors: as for
-// [Feed.AppendPoll].
+// Options returns the texts of a poll's options, which the caller must not
+// change. Errors: as for [Feed.AppendPoll].
 func (f *Feed) Options(ctx context.Context, id domain.PollID) ([]string, error) {
 	_, b, err := f.readable(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	options, err := b.options()
-	if err != nil {
-		return nil, domain.Fault(domain.CodeInternal, err)
-	}
-	return options, nil
+	return b.options, nil
 }
 
 var errNoPoll = domain.E(domain.CodeNotFound, "There is no such poll.")

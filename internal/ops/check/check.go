@@ -56,7 +56,8 @@ func Command() *cobra.Command {
 		Short: "Verify every invariant that the database alone can show",
 		Long: `Verifies every invariant that the database alone can show, in one snapshot, under
 the configured limits. A server that uses the data folder has to be stopped
-before. Nothing is changed.
+before. Nothing is changed. Votes that were cast under a higher daily limit than
+the one in force now count as broken.
 
 Exit code: 0 all hold, 1 one is broken, 2 wrong use or configuration, 3 the
 check could not be carried out.`,

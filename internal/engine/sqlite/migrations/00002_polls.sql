@@ -42,7 +42,7 @@ CREATE TABLE daily_polls (
     user_id    INTEGER NOT NULL,
     poll_date  INTEGER NOT NULL,
     poll_count INTEGER NOT NULL CHECK (poll_count > 0),
-    PRIMARY KEY (user_id, poll_date)
+    PRIMARY KEY (poll_date, user_id)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE idempotency_keys (

@@ -19,11 +19,13 @@ CREATE TABLE skips (
     PRIMARY KEY (user_id, poll_id)
 ) STRICT, WITHOUT ROWID;
 
+-- The day stands first in the key, so that the counters in use lie together
+-- however long the history grows.
 CREATE TABLE daily_votes (
     user_id    INTEGER NOT NULL,
     vote_date  INTEGER NOT NULL,
     vote_count INTEGER NOT NULL CHECK (vote_count > 0),
-    PRIMARY KEY (user_id, vote_date)
+    PRIMARY KEY (vote_date, user_id)
 ) STRICT, WITHOUT ROWID;
 
 -- One row per user that is not erased. recent holds the newest seen positions,
