@@ -166,7 +166,7 @@ var checkRules = []rule{
 			if rules.DailyVotes <= 0 {
 				return nil
 			}
-			return c.rows(`SELECT 'user ' || user_id || ', day ' || created_at / 86400000 || ': ' || count(*)
+			return c.rows(`SELECT 'user ' || user_id || ', day ' || (created_at / 86400000) || ': ' || count(*)
 				FROM votes GROUP BY user_id, created_at / 86400000 HAVING count(*) > ?`,
 				func(r *sqlite.Stmt) error {
 					found(r.ColumnText(0))

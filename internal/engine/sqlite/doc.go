@@ -24,8 +24,9 @@
 // see [Store.checkpoint].
 //
 // What is kept in memory. The writer remembers facts about polls (position,
-// state, counts); see [pollCache] for why they cannot be stale. Leases of outbox
-// rows live in memory only: whoever held one died with the process.
+// state, counts) and about search tokens; see [pollCache] for why they cannot be
+// stale. Leases of outbox rows live in memory only: whoever held one died with
+// the process.
 //
 // A context ends waiting for a connection and long reads. It never ends a
 // change that has begun.
