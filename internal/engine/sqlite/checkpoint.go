@@ -12,7 +12,7 @@ const (
 	// checkpointPages is how many pages the log may gather before it is copied
 	// back: enough that a busy page is copied once for many commits, few enough
 	// to be read in a moment after a crash.
-	checkpointPages = 4096
+	checkpointPages = 32768
 	// Estimates of the pages that a change writes.
 	pagesPerCommit      = 3
 	pagesPerInteraction = 4

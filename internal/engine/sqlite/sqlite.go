@@ -185,7 +185,11 @@ func openConns(path string, n int) ([]*conn, error) {
 }
 
 func openConn(path string) (*conn, error) {
-	raw, err := sqlite.OpenConn(path, sqlite.OpenReadWrite)
+	name, err := uri(path)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := sqlite.OpenConn(name, sqlite.OpenReadWrite, sqlite.OpenURI)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
