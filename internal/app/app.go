@@ -139,7 +139,7 @@ func New(ctx context.Context, c config.Config, o Options) (_ *App, err error) {
 		Account: a.account, Voting: votes, Feed: feeds, Live: stats, Store: engines.store, Limiter: engines.limiter,
 		Clock: o.Clock, Logger: o.Logger, Registry: a.registry, Draining: a.draining.Load,
 		MetricsPath: c.Metrics.Path, MetricsElsewhere: c.Server.AdminPort != 0,
-		TrustedProxies: c.Server.TrustedProxies, CORSOrigins: c.Server.CORSOrigins, BodyTimeout: c.Server.ReadTimeout,
+		TrustedProxies: c.Server.TrustedProxies, CORSOrigins: c.Server.CORSOrigins,
 		Limits: api.Limits{
 			RequestsPerMinute: c.Limits.RequestsPerMinute, VotesPerMinute: c.Limits.VotesPerMinute,
 			BurstPerSecond: c.Limits.BurstPerSecond, DailyVotes: c.Limits.DailyVotes,
@@ -241,7 +241,7 @@ func (a *App) Run(ctx context.Context) error {
 func (a *App) server(h http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           h,
-		ReadHeaderTimeout: min(a.config.Server.ReadTimeout, 10*time.Second),
+		ReadHeaderTimeout: a.config.Server.ReadTimeout,
 		ReadTimeout:       a.config.Server.ReadTimeout,
 		WriteTimeout:      a.config.Server.WriteTimeout,
 		IdleTimeout:       a.config.Server.IdleTimeout,
