@@ -173,6 +173,11 @@ func (w *writer) readUser(id domain.UserID, day domain.Day) error {
 	}
 	u := &b.users[len(b.users)-1]
 	*u = userFacts{id: id, recent: u.recent[:0]}
+	if known := w.users.get(id, day); known != nil {
+		u.exists, u.version, u.today = true, known.version, known.today
+		u.recent = append(u.recent, known.recent...)
+		return nil
+	}
 	stmt := w.interact.user
 	stmt.BindInt64(1, int64(id))
 	stmt.BindInt64(2, int64(day))
@@ -276,7 +281,9 @@ func (w *writer) writeUsers(out *domain.Outcome) error {
 		}
 		u.version += int64(len(u.added))
 		u.recent = append(u.recent, u.added...)
-		b.bytes = appendRecent(b.bytes[:0], u.recent[max(0, len(u.recent)-domain.RecentPositions):])
+		recent := u.recent[max(0, len(u.recent)-domain.RecentPositions):]
+		b.bytes = appendRecent(b.bytes[:0], recent)
+		w.users.put(u.id, domain.DayOf(out.At), u.today, u.version, recent)
 		stmt := w.interact.setState
 		stmt.BindInt64(1, int64(u.id))
 		stmt.BindInt64(2, u.version)

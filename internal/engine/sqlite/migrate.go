@@ -15,6 +15,7 @@ import (
 	"github.com/gofrs/flock"
 	"github.com/pressly/goose/v3"
 	_ "modernc.org/sqlite" // goose speaks database/sql; the Store does not
+	"zombiezen.com/go/sqlite"
 )
 
 //go:embed migrations/*.sql
@@ -82,6 +83,11 @@ func migratorDSN(path string) string {
 	return (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: q.Encode()}).String()
 }
 
+// pageSize is the size of the file's pages in bytes. A commit writes every page
+// it touched, and most rows of a batch lie in pages of their own, so pages of
+// half the usual size make half the bytes to sync.
+const pageSize = "2048"
+
 // createFile makes the database file when it is missing, readable by its owner
 // only; SQLite gives its log the same mode.
 func createFile(path string) error {
@@ -92,7 +98,24 @@ func createFile(path string) error {
 	if err != nil {
 		return fmt.Errorf("database file: %w", err)
 	}
-	return f.Close()
+	info, err := f.Stat()
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("database file: %w", err)
+	}
+	if info.Size() > 0 {
+		return nil
+	}
+	// Only a file that nothing was written to takes another page size, and
+	// nothing may be set before it.
+	raw, err := sqlite.OpenConn(path, sqlite.OpenReadWrite)
+	if err != nil {
+		return fmt.Errorf("database file: %w", err)
+	}
+	c := &conn{raw}
+	if err := errors.Join(c.assert("page_size", pageSize, pageSize), c.pragma("journal_mode", "WAL"), c.Close()); err != nil {
+		return fmt.Errorf("database file: %w", err)
+	}
+	return nil
 }
 
 // Up applies every migration that is missing.

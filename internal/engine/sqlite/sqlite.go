@@ -75,6 +75,7 @@ var _ domain.Store = (*Store)(nil)
 type writer struct {
 	*conn
 	polls    pollCache
+	users    userCache
 	terms    knownTerms
 	interact interactStatements
 	scratch  batchScratch
@@ -127,7 +128,7 @@ func open(ctx context.Context, o Options) (*Store, error) {
 	opened, err := openConns(path, o.Readers+2)
 	if err == nil {
 		s.writer <- &writer{
-			conn: opened[0], polls: newPollCache(maxCachedPolls), terms: knownTerms{terms: map[string]struct{}{}},
+			conn: opened[0], polls: newPollCache(maxCachedPolls), users: newUserCache(maxCachedUsers), terms: knownTerms{terms: map[string]struct{}{}},
 		}
 		checkpointer = opened[1]
 		for _, c := range opened[2:] {
@@ -300,6 +301,7 @@ func (s *Store) write(ctx context.Context, op operation, f func(*writer) error) 
 		if !committed {
 			err = errors.Join(err, w.rollback())
 			w.polls.undo()
+			w.users.undo()
 			w.terms.undo()
 		}
 		s.writer <- w
@@ -316,6 +318,7 @@ func (s *Store) write(ctx context.Context, op operation, f func(*writer) error) 
 	}
 	committed = true
 	w.polls.keep()
+	w.users.keep()
 	w.terms.keep()
 	s.written.Add(pagesPerCommit + w.pages)
 	w.pages = 0
