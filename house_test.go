@@ -67,6 +67,7 @@ var modules = []struct {
 	{"github.com/RoaringBitmap/roaring", []string{"internal/feed"}},
 	{"github.com/maypok86/otter", []string{"internal/engine/memory", "internal/feed", "internal/live", "internal/account"}},
 	{"modernc.org/sqlite", []string{"internal/engine/sqlite"}},
+	{"modernc.org/libc", []string{"internal/engine/sqlite"}}, // the C memory of the former
 	{"zombiezen.com/go/sqlite", []string{"internal/engine/sqlite"}},
 	{"github.com/gofrs/flock", []string{"internal/engine/sqlite"}},
 	{"github.com/jackc/pgx", []string{"internal/engine/postgres"}},
