@@ -60,14 +60,15 @@ type UserTotals struct {
 	Polls      int64
 }
 
-// RecentPositions is how many of a user's newest seen positions the store keeps
-// beside the user's version.
+// RecentPositions is how many of a user's newest seen positions a store keeps at
+// most beside the user's version. One that many processes share keeps that many;
+// where there is only one process, nobody lacks any.
 const RecentPositions = 64
 
 // UserState says how much a user has seen. Each accepted interaction that
 // changed something raises Version by one and appends its position to Recent,
 // so the last (Version - v) entries of Recent are what somebody who knows
-// version v lacks, when that is at most [RecentPositions].
+// version v lacks, when it has as many.
 type UserState struct {
 	User    UserID
 	Version int64

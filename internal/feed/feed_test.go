@@ -55,11 +55,27 @@ func (c *testClock) advance(d time.Duration) {
 }
 
 // hooked is a real store whose reads call a function first, which may wait or
-// fail.
+// fail. It adds what a store has that many processes share: the users' recent
+// positions.
 type hooked struct {
 	domain.Store
 	before atomic.Pointer[func(method string) error]
 	reads  atomic.Int64
+
+	mu     sync.Mutex
+	recent map[domain.UserID][]domain.Position // all there ever were
+}
+
+func (h *hooked) Interact(
+	ctx context.Context, batch []domain.Interaction, judge func([]domain.Fact) []domain.Verdict,
+) (domain.Outcome, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	out, err := h.Store.Interact(ctx, batch, judge)
+	for _, u := range out.Users {
+		h.recent[u.User] = append(h.recent[u.User], u.Positions...)
+	}
+	return out, err
 }
 
 func (h *hooked) hook(f func(method string) error) { h.before.Store(&f) }
@@ -76,7 +92,16 @@ func (h *hooked) UserStates(ctx context.Context, users []domain.UserID) ([]domai
 	if err := h.call("UserStates"); err != nil {
 		return nil, err
 	}
-	return h.Store.UserStates(ctx, users)
+	states, err := h.Store.UserStates(ctx, users)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i := range states {
+		// The state may be older than the newest positions.
+		known := h.recent[states[i].User]
+		known = known[:min(int64(len(known)), states[i].Version)]
+		states[i].Recent = slices.Clone(known[max(0, len(known)-domain.RecentPositions):])
+	}
+	return states, err
 }
 
 func (h *hooked) Seen(ctx context.Context, user domain.UserID) (domain.SeenSet, error) {
@@ -171,7 +196,7 @@ func openWorld(t tb, dir string, users int) (w *world, done func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w = &world{tb: t, clock: clock, store: &hooked{Store: store}}
+	w = &world{tb: t, clock: clock, store: &hooked{Store: store, recent: make(map[domain.UserID][]domain.Position)}}
 	for i := range users {
 		name := fmt.Sprintf("user%d", i)
 		u, err := store.CreateUser(ctx,

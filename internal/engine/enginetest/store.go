@@ -22,6 +22,8 @@ type StoreDifferences struct {
 	// several processes would; 0 is one. The races of the suite are then run
 	// over all of them.
 	Instances int
+	// Recent is how many recent positions a user's state has at most.
+	Recent int
 }
 
 // TestStore holds a store to what [domain.Store] promises. open makes an empty
@@ -32,7 +34,7 @@ func TestStore(t *testing.T, open func(t *testing.T) func(clock domain.Clock) do
 	run := func(name string, test func(w *world)) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := &world{t: t, ctx: t.Context(), clock: newHandClock(), open: open(t), rules: domain.Rules{DailyVotes: 100}}
+			w := &world{t: t, ctx: t.Context(), clock: newHandClock(), open: open(t), rules: domain.Rules{DailyVotes: 100}, recent: d.Recent}
 			w.start(max(d.Instances, 1))
 			t.Cleanup(w.finish)
 			test(w)
@@ -57,11 +59,18 @@ type world struct {
 	ctx   context.Context
 	clock *handClock
 	rules domain.Rules
-	open  func(domain.Clock) domain.Store
+	// recent is how many recent positions a state has.
+	recent int
+	open   func(domain.Clock) domain.Store
 	// Store is the first of all.
 	domain.Store
 	all    []domain.Store
 	serial atomic.Int64
+}
+
+// newest returns as many of the last positions as a user's state has.
+func (w *world) newest(positions ...domain.Position) []domain.Position {
+	return positions[max(0, len(positions)-w.recent):]
 }
 
 func (w *world) start(instances int) {

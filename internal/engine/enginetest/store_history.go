@@ -235,7 +235,7 @@ func (w *world) compareAll(t *rapid.T, m *storeModel, users []domain.UserID, pol
 	for _, u := range users {
 		h := m.history[u]
 		w.equal("state", w.state(u), domain.UserState{
-			User: u, Version: int64(len(h)), Recent: h[max(0, len(h)-domain.RecentPositions):],
+			User: u, Version: int64(len(h)), Recent: w.newest(h...),
 		})
 		seen := map[domain.Position]bool{}
 		for _, p := range h {

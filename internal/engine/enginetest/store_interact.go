@@ -51,8 +51,8 @@ func testInteract(run func(string, func(*world))) {
 		w.equal("counts", counts, want.Counts)
 		states, err := w.UserStates(w.ctx, []domain.UserID{b, a, b + 1e6, b})
 		w.must(err)
-		ofA := domain.UserState{User: a, Version: 2, Recent: []domain.Position{1, 2}}
-		ofB := domain.UserState{User: b, Version: 2, Recent: []domain.Position{3, 1}}
+		ofA := domain.UserState{User: a, Version: 2, Recent: w.newest(1, 2)}
+		ofB := domain.UserState{User: b, Version: 2, Recent: w.newest(3, 1)}
 		w.equal("states", states, []domain.UserState{ofB, ofA, {User: b + 1e6}, ofB})
 		set, err := w.Seen(w.ctx, b)
 		w.must(err)
@@ -133,7 +133,7 @@ func testInteract(run func(string, func(*world))) {
 		})
 		want(2, domain.Counts{Votes: []int64{1, 0}, Skips: 1}, 5)
 		w.equal("seen", w.seen(u), map[domain.Position]bool{1: true, 2: true, 3: true})
-		w.equal("recent", w.state(u).Recent, []domain.Position{1, 1, 2, 3, 3})
+		w.equal("recent", w.state(u).Recent, w.newest(1, 1, 2, 3, 3))
 		prior, err := w.Prior(w.ctx, u, p[0].ID)
 		w.must(err)
 		w.equal("prior", prior, domain.Prior{Voted: true, Option: 1, Skipped: true})
@@ -270,7 +270,7 @@ func testInteract(run func(string, func(*world))) {
 			w.interact(batch...)
 			state := w.state(u)
 			w.equal("state", state, domain.UserState{
-				User: u, Version: int64(len(want)), Recent: want[max(0, len(want)-domain.RecentPositions):],
+				User: u, Version: int64(len(want)), Recent: w.newest(want...),
 			})
 		}
 		// One batch with more than there is room for.
@@ -285,7 +285,7 @@ func testInteract(run func(string, func(*world))) {
 		}
 		state := w.state(v)
 		w.equal("state after one batch", state, domain.UserState{
-			User: v, Version: 200, Recent: out.Users[0].Positions[200-domain.RecentPositions:],
+			User: v, Version: 200, Recent: w.newest(out.Users[0].Positions...),
 		})
 		if got := len(w.seen(v)); got != len(p) {
 			w.t.Fatalf("%d seen of %d", got, len(p))

@@ -194,7 +194,6 @@ var checkRules = []rule{
 			WHERE s.version <> (SELECT count(*) FROM votes WHERE user_id = s.user_id)
 				+ (SELECT count(*) FROM skips WHERE user_id = s.user_id)`,
 	},
-	{invariant: 9, text: "a user's recent positions are as many as there can be, and seen", find: findRecent},
 	{
 		invariant: 9, text: "a vote or skip has the position of its poll",
 		query: `SELECT 'poll ' || v.poll_id FROM votes v JOIN polls p ON p.id = v.poll_id WHERE p.position <> v.position
@@ -267,36 +266,6 @@ var checkRules = []rule{
 			OR EXISTS (SELECT 1 FROM idempotency_keys WHERE user_id = u.id)
 			OR EXISTS (SELECT 1 FROM polls WHERE author_id = u.id))`,
 	},
-}
-
-// findRecent looks for users whose recent positions cannot be what was added
-// last.
-func findRecent(c *conn, _ domain.Rules, found func(string)) error {
-	seen := make(map[domain.Position]bool)
-	return c.rows(`SELECT user_id, version, recent FROM user_state ORDER BY user_id`, func(r *sqlite.Stmt) error {
-		user, version := r.ColumnInt64(0), r.ColumnInt64(1)
-		recent, err := parseRecent(nil, blob(r, 2))
-		if err != nil || int64(len(recent)) != min(version, domain.RecentPositions) {
-			found(fmt.Sprintf("user %d: version %d, %d recent", user, version, len(recent)))
-			return nil //nolint:nilerr // it was found
-		}
-		if len(recent) == 0 {
-			return nil
-		}
-		clear(seen)
-		err = c.rows(`SELECT position FROM votes WHERE user_id = ?1 UNION SELECT position FROM skips WHERE user_id = ?1`,
-			func(r *sqlite.Stmt) error {
-				seen[domain.Position(r.ColumnInt64(0))] = true //nolint:gosec // 32 bits wide
-				return nil
-			}, user)
-		if err != nil {
-			return err
-		}
-		if slices.ContainsFunc(recent, func(p domain.Position) bool { return !seen[p] }) {
-			found(fmt.Sprintf("user %d: a recent position is not seen", user))
-		}
-		return nil
-	})
 }
 
 // searchedPolls is how many of the newest polls are searched for: enough to

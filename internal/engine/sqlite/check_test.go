@@ -90,11 +90,6 @@ var faults = map[string][]string{
 		`UPDATE user_state SET version = version + 1 WHERE user_id = 1`,
 		`DELETE FROM skips`,
 	},
-	"a user's recent positions are as many as there can be, and seen": {
-		`UPDATE user_state SET recent = x'' WHERE user_id = 1`,
-		`UPDATE user_state SET recent = x'80' WHERE user_id = 1`,
-		`UPDATE user_state SET recent = x'0808' WHERE user_id = 1`,
-	},
 	"a vote or skip has the position of its poll": {
 		`UPDATE votes SET position = 3 WHERE user_id = 1`,
 		`UPDATE skips SET position = 3`,

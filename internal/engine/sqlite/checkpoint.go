@@ -12,7 +12,11 @@ const (
 	// checkpointPages is how many pages the log may gather before it is copied
 	// back: enough that a busy page is copied once for many commits, few enough
 	// to be read in a moment after a crash.
-	checkpointPages = 32768
+	checkpointPages = 131072
+	// Once a pass copied fewer pages than checkpointRest, or after
+	// checkpointPasses, the rest is copied while the writer waits.
+	checkpointRest   = 2048
+	checkpointPasses = 4
 	// Estimates of the pages that a change writes.
 	pagesPerCommit      = 3
 	pagesPerInteraction = 4
@@ -20,7 +24,7 @@ const (
 	// logBytes is what is left of a log that has once grown larger. A log is
 	// written over, not cut, when it was copied: syncing new bytes in the place
 	// of old ones takes half the time of syncing a file that grows.
-	logBytes = 64 << 20
+	logBytes = 288 << 20
 )
 
 // checkpoints copies the log into the database file whenever it is long, until
@@ -51,16 +55,24 @@ func (s *Store) checkpoints(ctx context.Context, c *conn) {
 	}
 }
 
-// checkpoint copies the log in two steps. The first runs beside the writer and
-// copies nearly everything. What was committed meanwhile is little; the second
-// copies it while the writer is held, so that the log is copied whole and the
-// next commit starts it anew. Without the second a log under constant load would
-// grow for ever.
+// checkpoint copies the log beside the writer, again as long as what was
+// committed meanwhile is much, and last, while the writer is held, what little
+// is left. So the log is copied whole and the next commit starts it anew, without
+// which a log under constant load would grow for ever, and nobody waits long.
 func (s *Store) checkpoint(ctx context.Context, c *conn) error {
 	const passive = `PRAGMA wal_checkpoint(PASSIVE)`
-	ignore := func(*sqlite.Stmt) error { return nil }
-	if err := c.row(passive, ignore); err != nil {
-		return err
+	copied := int64(0)
+	for range checkpointPasses {
+		before := copied
+		if err := c.row(passive, func(r *sqlite.Stmt) error {
+			copied = r.ColumnInt64(2)
+			return nil
+		}); err != nil {
+			return err
+		}
+		if copied-before < checkpointRest {
+			break // what came meanwhile is less still
+		}
 	}
 	select {
 	case w := <-s.writer:

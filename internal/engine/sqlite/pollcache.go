@@ -19,6 +19,7 @@ type pollFacts struct {
 	state    domain.PollState
 	votes    []int64 // by option
 	skips    int64
+	counted  bool // has a row in poll_counts
 	// batch is the last batch that counted something here.
 	batch uint64
 }
@@ -81,6 +82,7 @@ func (w *writer) poll(id domain.PollID) (*pollFacts, error) {
 			f.votes = make([]int64, r.ColumnInt(4))
 			return nil
 		}
+		f.counted = true
 		var err error
 		f.votes, err = parseCounts(r.ColumnText(2))
 		return err

@@ -40,7 +40,7 @@ func (s *Store) Rank(ctx context.Context, n int, every, keep time.Duration) (dom
 	}
 	err = s.write(ctx, opRank, func(w *writer) error {
 		if err := w.run(`INSERT INTO rankings (created_at, positions) VALUES (?, ?)`,
-			millis(now), encodePositions(made.Positions)); err != nil {
+			millis(now), appendPositions(nil, made.Positions)); err != nil {
 			return err
 		}
 		made.ID = w.LastInsertRowID()

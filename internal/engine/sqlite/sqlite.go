@@ -23,7 +23,10 @@ const (
 	// busyTimeout bounds waiting for a lock that only a foreign program, such
 	// as the sqlite3 shell, can hold.
 	busyTimeout = 2 * time.Second
-	writerCache = 64 << 20 // bytes of page cache
+	// writerCache is small on purpose: each commit that splits a page makes SQLite
+	// walk the hash table of its whole cache, and what is missing in it is found in
+	// the cache of the system.
+	writerCache = 8 << 20 // bytes of page cache
 	readerCache = 8 << 20
 )
 

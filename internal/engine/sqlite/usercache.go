@@ -2,15 +2,23 @@ package sqlite
 
 import "vote/internal/domain"
 
-// maxCachedUsers bounds the writer's memory of users: some 400 bytes each.
-const maxCachedUsers = 1 << 15
+const (
+	// maxCachedUsers bounds the writer's memory of users: some 150 bytes each,
+	// and at most 1 KiB for what they have seen.
+	maxCachedUsers = 1 << 15
+	// maxCachedSeen is how many positions are remembered of a user.
+	maxCachedSeen = 256
+)
 
 // cachedUser is what a batch needs to know about a user, as of a day.
 type cachedUser struct {
 	day     domain.Day
 	today   int // votes of the day
 	version int64
-	recent  []domain.Position
+	// seen is everything the user has seen, when whole: that is so for whom the
+	// cache has known from the first vote on, and who has not seen too much.
+	seen  []domain.Position
+	whole bool
 }
 
 // userCache remembers users between batches. It cannot be stale, for the reasons
@@ -38,19 +46,14 @@ func (c *userCache) undo() {
 	}
 }
 
-// get returns what is known of a user on a day, nil when that is not all.
-func (c *userCache) get(id domain.UserID, day domain.Day) *cachedUser {
-	if u := c.users[id]; u != nil && u.day == day {
-		return u
-	}
-	return nil
-}
+// get returns what is known of a user, as of the day it says; nil when nothing.
+func (c *userCache) get(id domain.UserID) *cachedUser { return c.users[id] }
 
 // put remembers what the open transaction wrote of a user, forgetting any other
 // when there are too many.
-func (c *userCache) put(id domain.UserID, day domain.Day, today int, version int64, recent []domain.Position) {
+func (c *userCache) put(f *userFacts, day domain.Day) {
 	c.dirty = true
-	u := c.users[id]
+	u := c.users[f.id]
 	if u == nil {
 		for other := range c.users {
 			if len(c.users) < c.limit {
@@ -59,8 +62,12 @@ func (c *userCache) put(id domain.UserID, day domain.Day, today int, version int
 			delete(c.users, other)
 		}
 		u = &cachedUser{}
-		c.users[id] = u
+		c.users[f.id] = u
 	}
-	u.day, u.today, u.version = day, today, version
-	u.recent = append(u.recent[:0], recent...)
+	u.day, u.today, u.version = day, f.today, f.version
+	if u.whole = f.whole && len(f.seen)+len(f.added) <= maxCachedSeen; u.whole {
+		u.seen = append(f.seen, f.added...)
+	} else {
+		u.seen = nil
+	}
 }

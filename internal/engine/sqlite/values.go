@@ -98,35 +98,7 @@ func splitTexts(texts []string, text string) ([]string, error) {
 	return texts, nil
 }
 
-// appendRecent appends positions as signed varints: the first one, then
-// differences. Neighbours in the feed take one byte each, so that the rows of
-// many users share a page.
-func appendRecent(b []byte, positions []domain.Position) []byte {
-	last := int64(0)
-	for _, p := range positions {
-		b = binary.AppendVarint(b, int64(p)-last)
-		last = int64(p)
-	}
-	return b
-}
-
-// parseRecent appends to positions what appendRecent wrote.
-func parseRecent(positions []domain.Position, b []byte) ([]domain.Position, error) {
-	last := int64(0)
-	for len(b) > 0 {
-		d, n := binary.Varint(b)
-		last += d
-		if n <= 0 || last < 0 || last > int64(^domain.Position(0)) {
-			return nil, fmt.Errorf("recent positions: %w", errStored)
-		}
-		positions = append(positions, domain.Position(last))
-		b = b[n:]
-	}
-	return positions, nil
-}
-
-func encodePositions(positions []domain.Position) []byte {
-	b := make([]byte, 0, 4*len(positions))
+func appendPositions(b []byte, positions []domain.Position) []byte {
 	for _, p := range positions {
 		b = binary.LittleEndian.AppendUint32(b, uint32(p))
 	}

@@ -25,13 +25,10 @@ func TestValuesRoundTrip(t *testing.T) {
 			t.Fatalf("counts %v came back as %v, %v", counts, got, err)
 		}
 		var positions []domain.Position
-		for _, p := range rapid.SliceOf(rapid.Uint32()).Draw(t, "positions") {
+		for _, p := range rapid.SliceOf(rapid.Uint32Min(1)).Draw(t, "positions") {
 			positions = append(positions, domain.Position(p))
 		}
-		if got, err := parseRecent(nil, appendRecent(nil, positions)); err != nil || !slices.Equal(got, positions) {
-			t.Fatalf("recent %v came back as %v, %v", positions, got, err)
-		}
-		if got := decodePositions(encodePositions(positions)); !slices.Equal(got, positions) {
+		if got := decodePositions(appendPositions(nil, positions)); !slices.Equal(got, positions) {
 			t.Fatalf("positions %v came back as %v", positions, got)
 		}
 	})
@@ -40,7 +37,7 @@ func TestValuesRoundTrip(t *testing.T) {
 // FuzzValues reads any bytes as each kind of stored value: it must not panic,
 // and what is read must be what would be written.
 func FuzzValues(f *testing.F) {
-	for _, s := range []string{"", "[]", `["a"]`, `["a","b\n"]`, `["a",]`, `[,]`, `"a"`, "[1,2]", "[-1]", "[1,]", "\x80", "\x02\x01", "\x01"} {
+	for _, s := range []string{"", "[]", `["a"]`, `["a","b\n"]`, `["a",]`, `[,]`, `"a"`, "[1,2]", "[-1]", "[1,]", "\x80"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -54,11 +51,6 @@ func FuzzValues(f *testing.F) {
 		if counts, err := parseCounts(string(data)); err == nil {
 			if again, err := parseCounts(string(appendCounts(nil, counts))); err != nil || !slices.Equal(counts, again) {
 				t.Fatalf("%q: counts %v, then %v, %v", data, counts, again, err)
-			}
-		}
-		if recent, err := parseRecent(nil, data); err == nil {
-			if again, err := parseRecent(nil, appendRecent(nil, recent)); err != nil || !slices.Equal(recent, again) {
-				t.Fatalf("%q: recent %v, then %v, %v", data, recent, again, err)
 			}
 		}
 		decodePositions(data)

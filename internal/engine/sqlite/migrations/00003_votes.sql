@@ -28,12 +28,11 @@ CREATE TABLE daily_votes (
     PRIMARY KEY (vote_date, user_id)
 ) STRICT, WITHOUT ROWID;
 
--- One row per user that is not erased. recent holds the newest seen positions,
--- oldest first, as signed varints: the first one, then differences.
+-- One row per user that is not erased: how much they have seen. Rows are short,
+-- so that many share a page: every batch writes the rows of all its users.
 CREATE TABLE user_state (
     user_id INTEGER PRIMARY KEY REFERENCES users (id),
-    version INTEGER NOT NULL DEFAULT 0,
-    recent  BLOB NOT NULL DEFAULT x''
+    version INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 INSERT INTO user_state (user_id) SELECT id FROM users WHERE erased_at IS NULL;
