@@ -18,8 +18,8 @@ const (
 	checkpointRest   = 2048
 	checkpointPasses = 4
 	// Estimates of the pages that a change writes.
-	pagesPerCommit      = 3
-	pagesPerInteraction = 4
+	pagesPerCommit      = 5
+	pagesPerInteraction = 2
 	pagesPerPoll        = 2
 	// logBytes is what is left of a log that has once grown larger. A log is
 	// written over, not cut, when it was copied: syncing new bytes in the place
