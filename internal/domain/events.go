@@ -15,6 +15,11 @@ const (
 	EventUserSeen      = "user.seen"
 )
 
+// EventMalformedRow is the type of the event as which an outbox row is kept that
+// could not be read. Its data holds the row's id and content. It is only ever a
+// dead letter.
+const EventMalformedRow = "vote.outbox.malformed"
+
 // Event is a CloudEvents 1.0 event in JSON format.
 type Event struct {
 	SpecVersion string `json:"specversion"`
@@ -68,6 +73,9 @@ type Changes struct {
 	Skips     []VoteSkipped
 	Seen      []UserSeen
 	Published []PollPublished
+	// Replayed are events of earlier rows that are to be published again, under
+	// their own ids.
+	Replayed []Event
 }
 
 // Changes returns what a batch changed, for its outbox row.
@@ -94,11 +102,13 @@ func (o Outcome) Changes(batch []Interaction) Changes {
 
 // Empty reports whether nothing changed, so that no outbox row is needed.
 func (c Changes) Empty() bool {
-	return len(c.Votes)+len(c.Skips)+len(c.Seen)+len(c.Published) == 0
+	return c.Len() == 0
 }
 
 // Len returns how many events the changes make.
-func (c Changes) Len() int { return len(c.Votes) + len(c.Skips) + len(c.Seen) + len(c.Published) }
+func (c Changes) Len() int {
+	return len(c.Votes) + len(c.Skips) + len(c.Seen) + len(c.Published) + len(c.Replayed)
+}
 
 // AppendBinary appends the outbox row's encoding: compact JSON, in which each
 // change is an array, since a row is written on the way of every batch.
@@ -149,6 +159,13 @@ func (c Changes) AppendBinary(b []byte) ([]byte, error) {
 		b = append(b, ',')
 		num(int64(c.Published[i].Position))
 	})
+	if len(c.Replayed) > 0 {
+		replayed, err := json.Marshal(c.Replayed)
+		if err != nil {
+			return nil, fmt.Errorf("outbox row: %w", err)
+		}
+		b = append(append(b, `,"replayed":`...), replayed...)
+	}
 	return append(b, '}'), nil
 }
 
@@ -161,6 +178,7 @@ func (c *Changes) UnmarshalBinary(data []byte) error {
 		Skips     [][]int64 `json:"skips"`
 		Seen      [][]int64 `json:"seen"`
 		Published [][]int64 `json:"published"`
+		Replayed  []Event   `json:"replayed"`
 	}
 	if err := json.Unmarshal(data, &raw); err != nil {
 		return fmt.Errorf("outbox row: %w", err)
@@ -205,10 +223,20 @@ func (c *Changes) UnmarshalBinary(data []byte) error {
 		}
 		c.Published = append(c.Published, PollPublished{PollID: PollID(v[0]), Position: Position(v[1])}) //nolint:gosec // in range, checked above
 	}
+	for _, e := range raw.Replayed {
+		// As it will be written: without the spaces that it may have come with.
+		data, err := json.Marshal(e.Data)
+		if err != nil || e.ID == "" || e.Type == "" || len(e.Data) == 0 {
+			return short("replayed")
+		}
+		e.Data = data
+		c.Replayed = append(c.Replayed, e)
+	}
 	return nil
 }
 
-// Events returns the events of outbox row id, numbered in a fixed order.
+// Events returns the events of outbox row id, numbered in a fixed order, and
+// those that are replayed.
 func (c Changes) Events(id int64) []Event {
 	events := make([]Event, 0, c.Len())
 	add := func(kind, subject string, data any) {
@@ -234,5 +262,5 @@ func (c Changes) Events(id int64) []Event {
 	for _, v := range c.Published {
 		add(EventPollPublished, poll(v.PollID), v)
 	}
-	return events
+	return append(events, c.Replayed...)
 }

@@ -21,6 +21,9 @@ type Fact struct {
 	// PollExists is false for a poll id that was never published.
 	PollExists bool
 	State      PollState
+	// Archived says that what people did with the poll was moved away, so
+	// that Prior is not known.
+	Archived bool
 	// Options is the poll's number of options.
 	Options int
 	// Prior is what the user did with the poll before.
@@ -91,6 +94,8 @@ func (r Rules) Judge(batch []Interaction, facts []Fact) []Verdict {
 			v.Code = CodeInvalidOption
 		case prior.Voted:
 			v.Code, v.Option = CodeAlreadyVoted, prior.Option
+		case in.Skip && fact.Archived:
+			// It may have been skipped before, and is in no feed anyway.
 		case in.Skip:
 			v.Changed = !prior.Skipped
 			prior.Skipped = true

@@ -233,7 +233,8 @@ type Store interface {
 	// the author), CodeHasVotes.
 	DeletePoll(ctx context.Context, author UserID, id PollID) (Entry, error)
 	// SetPollState opens, closes or hides a poll and returns its entry.
-	// Errors: CodeNotFound, also for a deleted poll and for PollDeleted.
+	// Errors: CodeNotFound, also for a deleted poll and for PollDeleted;
+	// CodePollClosed for opening a poll of an archived month.
 	SetPollState(ctx context.Context, id PollID, state PollState) (Entry, error)
 	// PollsAt returns the polls at the positions that exist, in no order,
 	// deleted ones left out.
@@ -281,6 +282,36 @@ type Store interface {
 	// DeadLetters returns at most limit dead letters with an id above after,
 	// of one queue or, when it is empty, of all.
 	DeadLetters(ctx context.Context, queue string, after int64, limit int) ([]DeadLetter, error)
+	// ReplayDeadLetters moves dead letters back into the outbox, and returns
+	// how many. Their events keep their ids and go to every queue that takes
+	// them: those that have handled them drop them. An id that is gone is no
+	// error, so repeating is safe. Errors: CodeInvalid when a letter is a row
+	// that could not be read ([EventMalformedRow]), which no queue takes.
+	ReplayDeadLetters(ctx context.Context, ids []int64) (int64, error)
+	// DropDeadLetters deletes dead letters, and returns how many. An id that is
+	// gone is no error.
+	DropDeadLetters(ctx context.Context, ids []int64) (int64, error)
+
+	// Import adds rows in bulk as if each had happened at its time, and returns
+	// their ids. Counts, daily counters, users' versions, positions and the
+	// search follow; no event is made, and the daily limit is the caller's to
+	// keep. It may be called for batch after batch. Interactions may name only
+	// users and polls that are stored before the call. Errors: CodeEmailTaken,
+	// CodeUsernameTaken; CodeInvalid when the author of a poll does not exist, a
+	// poll is older than the newest one stored or of an archived month, an
+	// interaction would not have been accepted and changed something, the poll
+	// being open, or is older than its poll, or anything is to have happened
+	// in the future.
+	Import(ctx context.Context, batch Import) (Imported, error)
+	// ArchiveMonth closes the polls that were published in a month for good,
+	// and moves their votes and skips out of the live tables. Their counts and
+	// people's versions and totals stay; in what people did they are missing:
+	// Seen, Prior. It is not one transaction: when it was interrupted,
+	// wherever, it is to be called again and goes on. Nothing is lost or there
+	// twice at any moment. A month that is archived already is returned as it
+	// is. Errors: CodeInvalid when the month is not over for MinArchiveAge;
+	// CodeConflict when the place for the rows holds something else.
+	ArchiveMonth(ctx context.Context, month Month) (ArchivedMonth, error)
 
 	// Check verifies every invariant that the database alone can show, in one
 	// snapshot, under the given rules.

@@ -16,10 +16,6 @@ import (
 	"vote/internal/domain"
 )
 
-// TypeMalformed is the type of the event as which an outbox row is kept that
-// could not be read. Its data holds the row's id and content.
-const TypeMalformed = "vote.outbox.malformed"
-
 const (
 	minBackoff = 100 * time.Millisecond
 	// maxFailures is after how many rows that failed on their own a cycle
@@ -336,7 +332,7 @@ func (a *attempt) bury(ctx context.Context, row heldRow, cause error) {
 			Queue: QueueOutbox, Reason: cause.Error(), At: a.r.c.Clock.Now(),
 			Event: domain.Event{
 				SpecVersion: "1.0", ID: fmt.Sprintf("%d-malformed", row.ID), Source: domain.EventSource,
-				Type: TypeMalformed, Time: row.At, DataContentType: "application/json", Data: data,
+				Type: domain.EventMalformedRow, Time: row.At, DataContentType: "application/json", Data: data,
 			},
 		})
 	}

@@ -484,7 +484,7 @@ func TestRelayMalformedRow(t *testing.T) {
 	w.store.deadLetter.Store(nil)
 	w.wantEffects(e)
 	dead := w.deadLetters("")
-	if len(dead) != 1 || dead[0].Queue != events.QueueOutbox || dead[0].Event.Type != events.TypeMalformed {
+	if len(dead) != 1 || dead[0].Queue != events.QueueOutbox || dead[0].Event.Type != domain.EventMalformedRow {
 		t.Fatalf("dead letters: %+v", dead)
 	}
 	var data struct {

@@ -174,18 +174,25 @@ func testWhole(run func(string, func(*world))) {
 				_, err := w.LoadCatalogue(ctx, func(domain.Entry) error { return nil })
 				return err
 			},
-			"CatalogueSince": func() error { _, err := w.CatalogueSince(ctx, 0, 10); return err },
-			"Counts":         func() error { _, err := w.Counts(ctx, []domain.PollID{p.ID}); return err },
-			"Search":         func() error { _, err := w.Search(ctx, domain.SearchTerms("poll"), 10, 10); return err },
-			"Rank":           func() error { _, err := w.Rank(ctx, 10, 0, time.Hour); return err },
-			"RankingByID":    func() error { _, err := w.RankingByID(ctx, 0); return err },
-			"ClaimOutbox":    func() error { _, err := w.ClaimOutbox(ctx, 10, time.Hour); return err },
-			"DeleteOutbox":   func() error { return w.DeleteOutbox(ctx, []int64{1}) },
-			"OutboxLag":      func() error { _, _, err := w.OutboxLag(ctx); return err },
-			"AddDeadLetter":  func() error { return w.AddDeadLetter(ctx, domain.DeadLetter{Event: domain.Event{ID: "1-0"}}) },
-			"DeadLetters":    func() error { _, err := w.DeadLetters(ctx, "", 0, 10); return err },
-			"Check":          func() error { _, err := w.Check(ctx, w.rules); return err },
-			"Ready":          func() error { return w.Ready(ctx) },
+			"CatalogueSince":    func() error { _, err := w.CatalogueSince(ctx, 0, 10); return err },
+			"Counts":            func() error { _, err := w.Counts(ctx, []domain.PollID{p.ID}); return err },
+			"Search":            func() error { _, err := w.Search(ctx, domain.SearchTerms("poll"), 10, 10); return err },
+			"Rank":              func() error { _, err := w.Rank(ctx, 10, 0, time.Hour); return err },
+			"RankingByID":       func() error { _, err := w.RankingByID(ctx, 0); return err },
+			"ClaimOutbox":       func() error { _, err := w.ClaimOutbox(ctx, 10, time.Hour); return err },
+			"DeleteOutbox":      func() error { return w.DeleteOutbox(ctx, []int64{1}) },
+			"OutboxLag":         func() error { _, _, err := w.OutboxLag(ctx); return err },
+			"AddDeadLetter":     func() error { return w.AddDeadLetter(ctx, domain.DeadLetter{Event: domain.Event{ID: "1-0"}}) },
+			"DeadLetters":       func() error { _, err := w.DeadLetters(ctx, "", 0, 10); return err },
+			"ReplayDeadLetters": func() error { _, err := w.ReplayDeadLetters(ctx, []int64{1}); return err },
+			"DropDeadLetters":   func() error { _, err := w.DropDeadLetters(ctx, []int64{1}); return err },
+			"Import": func() error {
+				_, err := w.Import(ctx, domain.Import{Users: []domain.ImportUser{{NewUser: newUser, CreatedAt: w.clock.Now()}}})
+				return err
+			},
+			"ArchiveMonth": func() error { _, err := w.ArchiveMonth(ctx, domain.MonthOf(w.clock.Now())-5); return err },
+			"Check":        func() error { _, err := w.Check(ctx, w.rules); return err },
+			"Ready":        func() error { return w.Ready(ctx) },
 		} {
 			if err := call(); domain.CodeOf(err) != domain.CodeUnavailable {
 				w.t.Errorf("%s: %v, want %s", name, err, domain.CodeUnavailable)

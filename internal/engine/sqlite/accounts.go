@@ -14,32 +14,13 @@ import (
 func (s *Store) CreateUser(ctx context.Context, u domain.NewUser, session domain.Session, refresh domain.TokenHash) (domain.User, error) {
 	var made domain.User
 	err := s.write(ctx, opCreateUser, func(w *writer) error {
-		taken := func(query, key string) (bool, error) {
-			return w.exists(query, key)
-		}
-		if ok, err := taken(`SELECT 1 FROM users WHERE email_key = ?`, u.EmailKey); err != nil {
-			return err
-		} else if ok {
-			return domain.E(domain.CodeEmailTaken, "There is an account with this e-mail address.")
-		}
-		if ok, err := taken(`SELECT 1 FROM users WHERE username_key = ?`, u.UsernameKey); err != nil {
-			return err
-		} else if ok {
-			return domain.E(domain.CodeUsernameTaken, "This username is taken.")
-		}
 		now := s.now()
-		if err := w.run(`INSERT INTO users
-			(username, username_key, email, email_key, password_hash, created_at, updated_at)
-			VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)`,
-			u.Username, u.UsernameKey, u.Email, u.EmailKey, u.PasswordHash, millis(now)); err != nil {
-			return err
-		}
-		id := w.LastInsertRowID()
-		if err := w.run(`INSERT INTO user_state (user_id) VALUES (?)`, id); err != nil {
+		id, err := w.addUser(u, now)
+		if err != nil {
 			return err
 		}
 		made = domain.User{
-			ID: domain.UserID(id), Username: u.Username, Email: u.Email, PasswordHash: u.PasswordHash, CreatedAt: now,
+			ID: id, Username: u.Username, Email: u.Email, PasswordHash: u.PasswordHash, CreatedAt: now,
 		}
 		session.User = made.ID
 		return w.addSession(session, refresh, now)
@@ -48,6 +29,28 @@ func (s *Store) CreateUser(ctx context.Context, u domain.NewUser, session domain
 		return domain.User{}, err
 	}
 	return made, nil
+}
+
+// addUser stores an account that is as old as told.
+func (w *writer) addUser(u domain.NewUser, created time.Time) (domain.UserID, error) {
+	if ok, err := w.exists(`SELECT 1 FROM users WHERE email_key = ?`, u.EmailKey); err != nil {
+		return 0, err
+	} else if ok {
+		return 0, domain.E(domain.CodeEmailTaken, "There is an account with this e-mail address.")
+	}
+	if ok, err := w.exists(`SELECT 1 FROM users WHERE username_key = ?`, u.UsernameKey); err != nil {
+		return 0, err
+	} else if ok {
+		return 0, domain.E(domain.CodeUsernameTaken, "This username is taken.")
+	}
+	if err := w.run(`INSERT INTO users
+		(username, username_key, email, email_key, password_hash, created_at, updated_at)
+		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)`,
+		u.Username, u.UsernameKey, u.Email, u.EmailKey, u.PasswordHash, millis(created)); err != nil {
+		return 0, err
+	}
+	id := w.LastInsertRowID()
+	return domain.UserID(id), w.run(`INSERT INTO user_state (user_id) VALUES (?)`, id)
 }
 
 // exists reports whether the query returns a row.
@@ -118,8 +121,10 @@ func (s *Store) UserTotals(ctx context.Context, id domain.UserID) (domain.UserTo
 	err := s.read(ctx, opUserTotals, func(c *conn) error {
 		return notFound(c.row(`SELECT
 			coalesce((SELECT vote_count FROM daily_votes WHERE user_id = ?1 AND vote_date = ?2), 0),
-			(SELECT count(*) FROM votes WHERE user_id = ?1),
-			(SELECT count(*) FROM skips WHERE user_id = ?1),
+			(SELECT count(*) FROM votes WHERE user_id = ?1) +
+				coalesce((SELECT votes FROM archived_users WHERE user_id = ?1), 0),
+			(SELECT count(*) FROM skips WHERE user_id = ?1) +
+				coalesce((SELECT skips FROM archived_users WHERE user_id = ?1), 0),
 			(SELECT count(*) FROM polls WHERE author_id = ?1 AND deleted_at IS NULL)
 			FROM users WHERE id = ?1 AND erased_at IS NULL`,
 			func(r *sqlite.Stmt) error {

@@ -110,7 +110,8 @@ var checkRules = []rule{
 		invariant: 1, text: "a poll's total is its number of votes",
 		query: `SELECT 'poll ' || poll_id || ': total ' || sum(total) || ', votes ' || sum(n)
 			FROM (SELECT poll_id, total, 0 AS n FROM poll_counts
-				UNION ALL SELECT poll_id, 0, 1 FROM votes)
+				UNION ALL SELECT poll_id, 0, 1 FROM votes
+				UNION ALL SELECT poll_id, 0, vote_count FROM archived_votes)
 			GROUP BY poll_id HAVING sum(total) <> sum(n)`,
 	},
 	{
@@ -118,7 +119,8 @@ var checkRules = []rule{
 		query: `SELECT 'poll ' || poll_id || ', option ' || option || ': counted ' || sum(counted) || ', votes ' || sum(n)
 			FROM (SELECT poll_id, e.key AS option, e.value AS counted, 0 AS n
 					FROM poll_counts, json_each(CASE WHEN json_valid(votes) THEN votes ELSE '[-1]' END) e
-				UNION ALL SELECT poll_id, option_index, 0, 1 FROM votes)
+				UNION ALL SELECT poll_id, option_index, 0, 1 FROM votes
+				UNION ALL SELECT poll_id, option_index, 0, vote_count FROM archived_votes)
 			GROUP BY poll_id, option HAVING sum(counted) <> sum(n)`,
 	},
 	{
@@ -157,7 +159,8 @@ var checkRules = []rule{
 		invariant: 7, text: "a user's daily counter is the number of the user's votes of that day",
 		query: `SELECT 'user ' || user_id || ', day ' || day || ': counted ' || sum(counted) || ', votes ' || sum(n)
 			FROM (SELECT user_id, vote_date AS day, vote_count AS counted, 0 AS n FROM daily_votes
-				UNION ALL SELECT user_id, created_at / 86400000, 0, 1 FROM votes)
+				UNION ALL SELECT user_id, created_at / 86400000, 0, 1 FROM votes
+				UNION ALL SELECT user_id, vote_date, 0, vote_count FROM archived_days)
 			GROUP BY user_id, day HAVING sum(counted) <> sum(n)`,
 	},
 	{
@@ -192,7 +195,8 @@ var checkRules = []rule{
 		invariant: 9, text: "a user's version is the number of the user's votes and skips",
 		query: `SELECT 'user ' || s.user_id || ': version ' || s.version FROM user_state s
 			WHERE s.version <> (SELECT count(*) FROM votes WHERE user_id = s.user_id)
-				+ (SELECT count(*) FROM skips WHERE user_id = s.user_id)`,
+				+ (SELECT count(*) FROM skips WHERE user_id = s.user_id)
+				+ coalesce((SELECT votes + skips FROM archived_users WHERE user_id = s.user_id), 0)`,
 	},
 	{
 		invariant: 9, text: "a vote or skip has the position of its poll",
@@ -204,7 +208,8 @@ var checkRules = []rule{
 		invariant: 10, text: "a poll's skip count is its number of skips",
 		query: `SELECT 'poll ' || poll_id || ': counted ' || sum(counted) || ', skips ' || sum(n)
 			FROM (SELECT poll_id, skips AS counted, 0 AS n FROM poll_counts
-				UNION ALL SELECT poll_id, 0, 1 FROM skips)
+				UNION ALL SELECT poll_id, 0, 1 FROM skips
+				UNION ALL SELECT poll_id, 0, skip_count FROM archived_skips)
 			GROUP BY poll_id HAVING sum(counted) <> sum(n)`,
 	},
 	{
@@ -243,6 +248,34 @@ var checkRules = []rule{
 				WHERE state = 0 AND position NOT IN (SELECT rowid FROM search)
 			UNION ALL SELECT 'position ' || rowid || ' is too much' FROM search
 				WHERE rowid NOT IN (SELECT position FROM polls WHERE state = 0)`,
+	},
+	{
+		invariant: 1, text: "a poll of an archived month is not open",
+		query: `SELECT 'poll ' || p.id FROM archived_months m JOIN polls p ON p.id >= m.first_poll AND p.id < m.end_poll
+			WHERE p.state = 0`,
+	},
+	{
+		invariant: 1, text: "of a month that was moved no vote or skip is left, and no other is counted as moved",
+		query: `SELECT 'month ' || m.month || ', poll ' || r.poll_id FROM archived_months m
+				JOIN (SELECT poll_id, 0 AS moved FROM votes UNION ALL SELECT poll_id, 0 FROM skips
+					UNION ALL SELECT poll_id, 1 FROM archived_votes UNION ALL SELECT poll_id, 1 FROM archived_skips) r
+				ON r.poll_id >= m.first_poll AND r.poll_id < m.end_poll
+			WHERE r.moved <> (m.moved_at IS NOT NULL) GROUP BY m.month, r.poll_id
+			UNION ALL SELECT 'poll ' || poll_id FROM
+				(SELECT poll_id FROM archived_votes UNION SELECT poll_id FROM archived_skips) r
+			WHERE NOT EXISTS (SELECT 1 FROM archived_months WHERE r.poll_id >= first_poll AND r.poll_id < end_poll)`,
+	},
+	{
+		invariant: 1, text: "what was moved of all months, of all polls and of all users is the same",
+		query: `SELECT 'votes ' || months.votes || ', ' || polls.votes || ', ' || users.votes ||
+				'; skips ' || months.skips || ', ' || polls.skips || ', ' || users.skips
+			FROM (SELECT coalesce(sum(votes), 0) AS votes, coalesce(sum(skips), 0) AS skips
+					FROM archived_months WHERE moved_at IS NOT NULL) months,
+				(SELECT (SELECT coalesce(sum(vote_count), 0) FROM archived_votes) AS votes,
+					(SELECT coalesce(sum(skip_count), 0) FROM archived_skips) AS skips) polls,
+				(SELECT coalesce(sum(votes), 0) AS votes, coalesce(sum(skips), 0) AS skips FROM archived_users) users
+			WHERE months.votes <> polls.votes OR months.votes <> users.votes
+				OR months.skips <> polls.skips OR months.skips <> users.skips`,
 	},
 	{invariant: 11, text: "the newest open polls are found by each of their words", find: findUnsearchable},
 	{invariant: 11, text: "a ranking names polls that exist, each once", find: findRankings},

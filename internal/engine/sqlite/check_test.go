@@ -123,6 +123,22 @@ var faults = map[string][]string{
 		`INSERT INTO search (rowid, tokens) VALUES (5, 'hidden')`,
 		`INSERT INTO search (rowid, tokens) VALUES (77, 'nothing')`,
 	},
+	"a poll of an archived month is not open": {
+		`INSERT INTO archived_months VALUES ('2026-01', 0, 1 << 60, 0, NULL, 6, 3, 1)`,
+	},
+	"of a month that was moved no vote or skip is left, and no other is counted as moved": {
+		`INSERT INTO archived_months VALUES ('2026-01', 0, 1 << 60, 0, 1, 6, 3, 1)`,
+		`INSERT INTO archived_months VALUES ('2026-01', 70, 80, 0, NULL, 6, 3, 1);;
+			INSERT INTO archived_votes VALUES (77, 0, 1)`,
+		`INSERT INTO archived_votes VALUES (77, 0, 1)`,
+		`INSERT INTO archived_skips VALUES (77, 1)`,
+	},
+	"what was moved of all months, of all polls and of all users is the same": {
+		`INSERT INTO archived_users VALUES (77, 1, 0)`,
+		`INSERT INTO archived_users VALUES (77, 0, 1)`,
+		`INSERT INTO archived_skips VALUES (77, 1)`,
+		`INSERT INTO archived_months VALUES ('2026-01', 1, 2, 0, 1, 0, 3, 0)`,
+	},
 	"the newest open polls are found by each of their words": {
 		`DELETE FROM search WHERE rowid = 3;; INSERT INTO search (rowid, tokens) VALUES (3, 'other words')`,
 		`DELETE FROM search_terms`,

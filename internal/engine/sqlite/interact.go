@@ -156,7 +156,7 @@ func (w *writer) readFacts(batch []domain.Interaction, day domain.Day) ([]domain
 			return nil, err
 		}
 		b.of[i] = poll
-		fact.PollExists, fact.State, fact.Options = poll.exists, poll.state, len(poll.votes)
+		fact.PollExists, fact.State, fact.Archived, fact.Options = poll.exists, poll.state, poll.archived, len(poll.votes)
 		switch {
 		case n > 0 && batch[b.order[n-1]].User == in.User && batch[b.order[n-1]].Poll == in.Poll:
 			fact.Prior = facts[b.order[n-1]].Prior

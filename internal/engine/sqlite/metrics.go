@@ -41,6 +41,10 @@ const (
 	opOutboxLag
 	opAddDeadLetter
 	opDeadLetters
+	opReplayDeadLetters
+	opDropDeadLetters
+	opImport
+	opArchive
 	opCheck
 	opCheckpoint
 	operations
@@ -51,7 +55,8 @@ var operationNames = [operations]string{
 	"end_session", "ended_sessions", "prune_sessions", "interact", "user_states", "seen", "prior",
 	"publish", "delete_poll", "set_poll_state", "polls", "prune_keys", "load_catalogue",
 	"catalogue_since", "counts", "search", "rank", "ranking", "claim_outbox", "delete_outbox",
-	"outbox_lag", "add_dead_letter", "dead_letters", "check", "checkpoint",
+	"outbox_lag", "add_dead_letter", "dead_letters", "replay_dead_letters",
+	"drop_dead_letters", "import", "archive", "check", "checkpoint",
 }
 
 func (o operation) String() string { return operationNames[o] }

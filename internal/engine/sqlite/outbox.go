@@ -3,6 +3,8 @@ package sqlite
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -141,4 +143,73 @@ func (s *Store) DeadLetters(ctx context.Context, queue string, after int64, limi
 		return nil, err
 	}
 	return letters, nil
+}
+
+// replayedPerRow is how many events a row of the outbox replays at most.
+const replayedPerRow = 100
+
+// ReplayDeadLetters implements [domain.Store].
+func (s *Store) ReplayDeadLetters(ctx context.Context, ids []int64) (int64, error) {
+	var n int64
+	err := s.write(ctx, opReplayDeadLetters, func(w *writer) error {
+		if err := w.prepareInteract(); err != nil { // for the outbox
+			return err
+		}
+		n = 0
+		again := domain.Changes{At: s.now()}
+		have := make(map[string]bool) // an event that several queues could not handle is published once
+		for _, id := range ids {
+			var e domain.Event
+			err := w.row(`SELECT event FROM dead_letters WHERE id = ?`, func(r *sqlite.Stmt) error {
+				return json.Unmarshal([]byte(r.ColumnText(0)), &e)
+			}, id)
+			if errors.Is(err, errNoRow) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if e.Type == domain.EventMalformedRow {
+				return domain.E(domain.CodeInvalid, fmt.Sprintf("Dead letter %d is a row that could not be read, which no queue takes.", id))
+			}
+			if err := w.run(`DELETE FROM dead_letters WHERE id = ?`, id); err != nil {
+				return err
+			}
+			n++
+			if have[e.ID] {
+				continue
+			}
+			have[e.ID] = true
+			if again.Replayed = append(again.Replayed, e); len(again.Replayed) == replayedPerRow {
+				if err := w.writeOutbox(again); err != nil {
+					return err
+				}
+				again.Replayed = nil
+			}
+		}
+		return w.writeOutbox(again)
+	})
+	if err != nil {
+		return 0, err
+	}
+	return n, nil
+}
+
+// DropDeadLetters implements [domain.Store].
+func (s *Store) DropDeadLetters(ctx context.Context, ids []int64) (int64, error) {
+	var n int64
+	err := s.write(ctx, opDropDeadLetters, func(w *writer) error {
+		n = 0
+		for _, id := range ids {
+			if err := w.run(`DELETE FROM dead_letters WHERE id = ?`, id); err != nil {
+				return err
+			}
+			n += int64(w.Changes())
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	return n, nil
 }

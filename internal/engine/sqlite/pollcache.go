@@ -17,6 +17,7 @@ type pollFacts struct {
 	exists   bool
 	position domain.Position
 	state    domain.PollState
+	archived bool
 	votes    []int64 // by option
 	skips    int64
 	counted  bool // has a row in poll_counts
@@ -50,6 +51,9 @@ func (p *pollCache) undo() {
 		p.dirty = false
 	}
 }
+
+// clear is called by a transaction that changes many polls.
+func (p *pollCache) clear() { clear(p.facts) }
 
 func (p *pollCache) forget(id domain.PollID) { delete(p.facts, id) }
 
@@ -92,6 +96,11 @@ func (w *writer) poll(id domain.PollID) (*pollFacts, error) {
 		return f, nil
 	case err != nil:
 		return nil, err
+	}
+	if f.state != domain.PollOpen {
+		if f.archived, err = w.conn.archived(id); err != nil {
+			return nil, err
+		}
 	}
 	w.polls.facts[id] = f
 	return f, nil

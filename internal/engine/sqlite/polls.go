@@ -330,8 +330,11 @@ func (s *Store) SetPollState(ctx context.Context, id domain.PollID, state domain
 		if e.State == state {
 			return nil
 		}
-		var err error
+		archived, err := w.archived(id)
 		switch {
+		case err != nil:
+		case state == domain.PollOpen && archived:
+			err = domain.E(domain.CodePollClosed, "The poll's votes are archived, so it cannot be opened again.")
 		case state == domain.PollOpen:
 			err = w.index(p.Position, searchTokens(p.Title, p.Options, p.Tags))
 		case e.State == domain.PollOpen:

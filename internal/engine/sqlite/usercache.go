@@ -46,6 +46,9 @@ func (c *userCache) undo() {
 	}
 }
 
+// clear is called by a transaction that changes users other than by put.
+func (c *userCache) clear() { clear(c.users) }
+
 // get returns what is known of a user, as of the day it says; nil when nothing.
 func (c *userCache) get(id domain.UserID) *cachedUser { return c.users[id] }
 
