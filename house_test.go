@@ -39,16 +39,26 @@ var rooms = []struct {
 	{"internal/engine/redis", []string{"internal/domain"}},
 	{"internal/engine/rabbitmq", []string{"internal/domain"}},
 	{"internal/engine/enginetest", []string{"internal/domain"}},
-	{"internal/ops/replay", []string{"config", "internal/domain", "internal/app"}},
-	{"internal/ops/check", []string{"config", "internal/domain", "internal/app"}},
+	{"internal/ops/progress", nil},
+	{"internal/ops/command", []string{"config", "internal/domain", "internal/app", "internal/ops/progress"}},
+	{"internal/ops/replay", append([]string{"config", "internal/domain", "internal/app"}, tools...)},
+	{"internal/ops/check", append([]string{"config", "internal/domain", "internal/app"}, tools...)},
+	{"internal/ops/seed", append([]string{"config", "internal/domain", "internal/app"}, tools...)},
+	{"internal/ops/poll", append([]string{"config", "internal/domain", "internal/app"}, tools...)},
+	{"internal/ops/archive", append([]string{"config", "internal/domain", "internal/app"}, tools...)},
+	{"internal/ops/deadletters", append([]string{"config", "internal/domain", "internal/app"}, tools...)},
 	{"internal/app", append([]string{"config", "internal/domain", "internal/api", "internal/web"}, append(services, engines...)...)},
-	{"cmd", []string{"config", "internal/app", "internal/ops/replay", "internal/ops/check"}},
+	{"cmd", append([]string{
+		"config", "internal/app", "internal/ops/replay", "internal/ops/check", "internal/ops/seed", "internal/ops/poll",
+		"internal/ops/archive", "internal/ops/deadletters",
+	}, tools...)},
 	// Measuring sets a part of the house against a bare floor.
 	{"loadtest", append([]string{"config", "internal/domain", "internal/app"}, append(services, engines...)...)},
 }
 
 var (
 	services = []string{"internal/account", "internal/voting", "internal/feed", "internal/live", "internal/events"}
+	tools    = []string{"internal/ops/command", "internal/ops/progress"}
 	engines  = []string{"internal/engine/sqlite", "internal/engine/postgres", "internal/engine/memory", "internal/engine/redis", "internal/engine/rabbitmq"}
 )
 
@@ -99,6 +109,7 @@ var named = []string{
 var clocks = map[string]string{
 	"internal/domain/ports.go: SystemClock.Now":               "it is the clock",
 	"internal/api/call.go: call.read":                         "the deadline of a socket is by the machine's clock",
+	"internal/ops/progress/progress.go: Bar.Enter":            "how long a stage takes is measured",
 	"internal/ops/replay/wire.go: deadline":                   "the deadline of a socket is by the machine's clock",
 	"internal/engine/memory/bus.go: queue.try":                "a timer waits for it, and timers go by the machine's clock",
 	"internal/voting/batcher.go: batcher.submit":              "how long a request waits in the queue is measured",

@@ -1,10 +1,9 @@
-// Command votectl looks after a Vote: it replays recorded conversations against
-// a running server and checks a database.
+// Command votectl looks after a Vote: it fills, checks and tidies a database, and
+// replays recorded conversations against a running server.
 package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -14,37 +13,46 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vote/internal/ops/archive"
 	"vote/internal/ops/check"
+	"vote/internal/ops/command"
+	"vote/internal/ops/deadletters"
+	"vote/internal/ops/poll"
 	"vote/internal/ops/replay"
+	"vote/internal/ops/seed"
 )
 
 func main() {
-	c := &cobra.Command{Use: "votectl", Short: "Look after a Vote", SilenceErrors: true, SilenceUsage: true}
-	c.AddCommand(replay.Command(), check.Command(), versionCommand())
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := c.ExecuteContext(ctx)
+	err := root().ExecuteContext(ctx)
 	stop()
 	if err != nil {
 		_, _ = fmt.Fprintln(os.Stderr, "votectl:", err)
 	}
-	os.Exit(exitCode(err))
+	os.Exit(command.ExitCode(err))
 }
 
-// exitCode is part of what scripts count on; the commands' help tells it.
-func exitCode(err error) int {
-	switch {
-	case err == nil:
-		return 0
-	case errors.Is(err, replay.ErrDifferent), errors.Is(err, check.ErrBroken):
-		return 1
-	case errors.Is(err, replay.ErrUnfinished), errors.Is(err, check.ErrUnfinished):
-		return 3
+func root() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "votectl",
+		Short: "Look after a Vote",
+		Long: `Looks after a Vote. On the embedded storage, every command but replay works on
+the data while the server is stopped.
+
+Exit codes of every command:
+` + command.ExitCodes,
+		SilenceErrors: true,
+		SilenceUsage:  true,
 	}
-	return 2
+	c.AddCommand(
+		archive.Command(), check.Command(), deadletters.Command(), poll.Command(), replay.Command(), seed.Command(), versionCommand(),
+	)
+	return c
 }
 
 func versionCommand() *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	c := &cobra.Command{
 		Use:   "version",
 		Short: "Print which build this is",
 		Args:  cobra.NoArgs,
@@ -58,8 +66,13 @@ func versionCommand() *cobra.Command {
 					}
 				}
 			}
+			if asJSON {
+				return command.WriteJSON(c.OutOrStdout(), map[string]string{"version": version, "revision": revision, "go": runtime.Version()})
+			}
 			_, err := fmt.Fprintf(c.OutOrStdout(), "vote %s, revision %s, %s\n", version, revision, runtime.Version())
 			return err
 		},
 	}
+	c.Flags().BoolVar(&asJSON, "json", false, "answer as JSON")
+	return c
 }

@@ -2,6 +2,7 @@ package account
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/subtle"
 	"encoding/base64"
 	"errors"
@@ -210,4 +211,21 @@ func (h *hasher) enter(ctx context.Context) error {
 
 func overloaded() error {
 	return &domain.Error{Code: domain.CodeOverloaded, Detail: "Too many people sign in at this moment.", RetryAfter: time.Second}
+}
+
+// HashPassword returns the hash under which a password can be stored, for tools
+// that make accounts without the service. Errors: CodeInvalid.
+func HashPassword(password string) (string, error) {
+	password, fault := domain.NormalizePassword(password)
+	if fault != "" {
+		return "", domain.Invalid([]domain.FieldError{{Field: "password", Message: fault}})
+	}
+	h := argonHash{
+		memory: argonMemory, time: argonTime, threads: argonThreads, salt: make([]byte, argonSalt), key: make([]byte, argonKey),
+	}
+	if _, err := rand.Read(h.salt); err != nil {
+		return "", domain.Fault(domain.CodeInternal, fmt.Errorf("salt: %w", err))
+	}
+	h.key = h.compute(password)
+	return h.String(), nil
 }

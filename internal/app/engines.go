@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"vote/config"
+	"vote/internal/account"
 	"vote/internal/domain"
 	"vote/internal/engine/memory"
 	"vote/internal/engine/sqlite"
@@ -83,6 +84,9 @@ func openStore(ctx context.Context, c config.Config, o Options, r prometheus.Reg
 	})
 }
 
+// ErrInUse says that another process has the data folder open.
+var ErrInUse = sqlite.ErrLocked
+
 // OpenStore opens the configured storage alone, for tools. The caller closes it.
 func OpenStore(ctx context.Context, c config.Config, o Options) (domain.Store, error) {
 	if err := available(c); err != nil {
@@ -146,3 +150,7 @@ func OpenMigrator(c config.Config) (*Migrator, error) {
 	}
 	return sqlite.NewMigrator(c.Storage.Path)
 }
+
+// HashPassword returns the hash under which a password can be stored, for tools
+// that make accounts.
+func HashPassword(password string) (string, error) { return account.HashPassword(password) }

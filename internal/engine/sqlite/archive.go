@@ -190,7 +190,7 @@ func (a *archiving) copy(ctx context.Context) error {
 			return domain.Fault(domain.CodeUnavailable, err)
 		}
 	}
-	made, err := os.OpenFile(partial, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	made, err := os.OpenFile(partial, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) //nolint:gosec // beside the configured path
 	if err == nil {
 		err = made.Close()
 	}
@@ -234,7 +234,7 @@ func renameDurably(from, to string) error {
 	if err := os.Rename(from, to); err != nil {
 		return err
 	}
-	folder, err := os.Open(filepath.Dir(to)) //nolint:gosec // the data folder
+	folder, err := os.Open(filepath.Dir(to))
 	if err != nil {
 		return err
 	}

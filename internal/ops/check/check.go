@@ -2,7 +2,6 @@
 package check
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,16 +14,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"vote/config"
-	"vote/internal/app"
 	"vote/internal/domain"
+	"vote/internal/ops/command"
+	"vote/internal/ops/progress"
 )
 
 // ErrBroken says that an invariant is broken.
-var ErrBroken = errors.New("an invariant is broken")
-
-// ErrUnfinished says that the check could not be carried out, so that nothing
-// is known about the invariants.
-var ErrUnfinished = errors.New("the check is not finished")
+var ErrBroken = fmt.Errorf("%w: an invariant is broken", command.ErrNo)
 
 // Report is what a check found, in the order in which rules were checked.
 type Report struct {
@@ -46,11 +42,9 @@ type Result struct {
 	Examples  []string `json:"examples,omitempty"`
 }
 
-// Command returns the check subcommand. Its error wraps [ErrBroken] or
-// [ErrUnfinished]; any other is wrong use.
+// Command returns the check subcommand.
 func Command() *cobra.Command {
-	var path string
-	var asJSON bool
+	var flags command.Flags
 	c := &cobra.Command{
 		Use:   "check",
 		Short: "Verify every invariant that the database alone can show",
@@ -59,59 +53,39 @@ the configured limits. A server that uses the data folder has to be stopped
 before. Nothing is changed. Votes that were cast under a higher daily limit than
 the one in force now count as broken.
 
-Exit code: 0 all hold, 1 one is broken, 2 wrong use or configuration, 3 the
-check could not be carried out.`,
+The answer is no when an invariant is broken.`,
 		Args:          cobra.NoArgs,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	c.Flags().StringVar(&path, "config", config.DefaultPath, "configuration file")
-	c.Flags().BoolVar(&asJSON, "json", false, "print the report as JSON")
+	flags.Register(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		settings, err := config.Load(path, os.Environ())
-		if err != nil {
-			return err
-		}
-		report, err := inspect(c, settings)
-		if err != nil {
-			return fmt.Errorf("%w: %w", ErrUnfinished, err)
-		}
-		write := report.WriteTable
-		if asJSON {
-			write = report.WriteJSON
-		}
-		if err := write(c.OutOrStdout()); err != nil {
-			return fmt.Errorf("%w: %w", ErrUnfinished, err)
-		}
-		if report.Broken() {
-			return ErrBroken
-		}
-		return nil
+		return flags.Store(c.Context(), func(store domain.Store, settings config.Config) error {
+			bar := progress.Start(progress.Terminal(os.Stderr), "check", nil)
+			bar.Enter("looking", 0)
+			found, err := store.Check(c.Context(), domain.Rules{DailyVotes: settings.Limits.DailyVotes, DailyPolls: settings.Limits.PollsPerDay})
+			bar.Stop()
+			if err != nil {
+				return err
+			}
+			if len(found.Rules) == 0 {
+				return errors.New("no rule was checked")
+			}
+			report := reportOf(found)
+			write := report.WriteTable
+			if flags.JSON {
+				write = func(w io.Writer) error { return command.WriteJSON(w, report) }
+			}
+			if err := write(c.OutOrStdout()); err != nil {
+				return err
+			}
+			if report.Broken() {
+				return ErrBroken
+			}
+			return nil
+		})
 	}
 	return c
-}
-
-func inspect(c *cobra.Command, settings config.Config) (_ Report, err error) {
-	// Looking must not make a database or change its schema.
-	settings.Storage.AutoMigrate = false
-	if settings.Storage.Engine == config.SQLite {
-		if _, err := os.Stat(settings.Storage.Path); err != nil {
-			return Report{}, fmt.Errorf("no database: %w", err)
-		}
-	}
-	store, err := app.OpenStore(c.Context(), settings, app.Options{})
-	if err != nil {
-		return Report{}, err
-	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	found, err := store.Check(c.Context(), domain.Rules{DailyVotes: settings.Limits.DailyVotes, DailyPolls: settings.Limits.PollsPerDay})
-	if err != nil {
-		return Report{}, err
-	}
-	if len(found.Rules) == 0 {
-		return Report{}, errors.New("no rule was checked")
-	}
-	return reportOf(found), nil
 }
 
 // reportOf joins the rules that were checked with what was found. A violation
@@ -140,13 +114,6 @@ func reportOf(found domain.CheckReport) Report {
 // Broken reports whether any rule is broken.
 func (r Report) Broken() bool {
 	return slices.ContainsFunc(r.Rules, func(x Result) bool { return x.Broken > 0 })
-}
-
-// WriteJSON writes the report as JSON.
-func (r Report) WriteJSON(w io.Writer) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(r)
 }
 
 // WriteTable writes the report for people to read.

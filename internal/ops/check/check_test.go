@@ -17,6 +17,7 @@ import (
 	"vote/internal/app"
 	"vote/internal/domain"
 	"vote/internal/ops/check"
+	"vote/internal/ops/command"
 )
 
 // database makes a database with a user and a poll voted on, then closes it,
@@ -112,7 +113,7 @@ func TestUnfinished(t *testing.T) {
 	path, settings := database(t)
 	running := open(t, path)
 	_, err := run(t, "--config", settings)
-	if !errors.Is(err, check.ErrUnfinished) || !regexp.MustCompile(`in use by another process`).MatchString(fmt.Sprint(err)) {
+	if !errors.Is(err, command.ErrUnfinished) || !regexp.MustCompile(`in use by another process`).MatchString(fmt.Sprint(err)) {
 		t.Errorf("while a server runs: %v", err)
 	}
 	if err := running.Close(); err != nil {
@@ -122,7 +123,7 @@ func TestUnfinished(t *testing.T) {
 	folder := t.TempDir()
 	missing := filepath.Join(folder, "none.yaml")
 	write(t, missing, fmt.Sprintf("storage:\n  path: %q\n", filepath.Join(folder, "none.db")))
-	if _, err := run(t, "--config", missing); !errors.Is(err, check.ErrUnfinished) {
+	if _, err := run(t, "--config", missing); !errors.Is(err, command.ErrUnfinished) {
 		t.Errorf("without a database: %v", err)
 	}
 	if _, err := os.Stat(filepath.Join(folder, "none.db")); err == nil {
@@ -138,7 +139,7 @@ func TestUnfinished(t *testing.T) {
 	if err := errors.Join(m.To(t.Context(), 1), m.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := run(t, "--config", settings); !errors.Is(err, check.ErrUnfinished) {
+	if _, err := run(t, "--config", settings); !errors.Is(err, command.ErrUnfinished) {
 		t.Errorf("with an old schema: %v", err)
 	}
 }
@@ -148,7 +149,7 @@ func TestWrongUse(t *testing.T) {
 	wrong := filepath.Join(t.TempDir(), "wrong.yaml")
 	write(t, wrong, "storage:\n  nonsense: 1\n")
 	for _, args := range [][]string{{"--config", wrong}, {"--config", "nowhere.yaml"}, {"now"}, {"--nonsense"}} {
-		if _, err := run(t, args...); err == nil || errors.Is(err, check.ErrBroken) || errors.Is(err, check.ErrUnfinished) {
+		if _, err := run(t, args...); err == nil || errors.Is(err, check.ErrBroken) || errors.Is(err, command.ErrUnfinished) {
 			t.Errorf("%v: %v", args, err)
 		}
 	}

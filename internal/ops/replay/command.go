@@ -2,14 +2,17 @@ package replay
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"vote/internal/ops/command"
+	"vote/internal/ops/progress"
 )
 
-// Command returns the replay subcommand. Its error wraps [ErrDifferent] or
-// [ErrUnfinished]; any other is wrong use.
+// Command returns the replay subcommand.
 func Command() *cobra.Command {
 	o := Options{}
 	var sources string
@@ -33,8 +36,7 @@ this machine, people therefore come from many addresses of the loopback network,
 as people at home do (see --source-addresses). From one address, the default of
 100 registrations an hour lets only 100 people in.
 
-Exit code: 0 all results are equal, 1 some differ, 2 wrong use or unreadable
-files, 3 the replay could not be finished or compared.`,
+The answer is no when some results differ.`,
 		Args:          cobra.MinimumNArgs(1),
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -58,17 +60,15 @@ files, 3 the replay could not be finished or compared.`,
 		if o.Folders, err = Conversations(args); err != nil {
 			return err
 		}
-		if isTerminal(os.Stderr) {
-			o.Progress = os.Stderr
-		}
+		o.Progress = progress.Terminal(os.Stderr)
 		report, err := Run(c.Context(), o)
 		write := report.WriteTable
 		if asJSON {
-			write = report.WriteJSON
+			write = func(w io.Writer) error { return command.WriteJSON(w, report) }
 		}
 		if len(report.Conversations) > 0 {
 			if err := write(c.OutOrStdout()); err != nil {
-				return fmt.Errorf("%w: %w", ErrUnfinished, err)
+				return fmt.Errorf("%w: %w", command.ErrUnfinished, err)
 			}
 		}
 		if err != nil {
@@ -91,12 +91,7 @@ func (r Report) verdict() error {
 		}
 	}
 	if inconclusive {
-		return fmt.Errorf("%w: midnight passed during the run", ErrUnfinished)
+		return fmt.Errorf("%w: midnight passed during the run", command.ErrUnfinished)
 	}
 	return nil
-}
-
-func isTerminal(f *os.File) bool {
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }

@@ -118,7 +118,7 @@ func (r *run) compareAnswers(want *tally, report *ConversationReport, d *differe
 // compareStats holds the statistics of every poll, asked for one by one and
 // many at once, against the tally.
 func (r *run) compareStats(ctx context.Context, want *tally, d *differences) error {
-	done := r.enter("results", len(r.polls))
+	done := r.bar.Enter("results", len(r.polls))
 	type item struct {
 		statement int
 		by        *person
@@ -128,7 +128,7 @@ func (r *run) compareStats(ctx context.Context, want *tally, d *differences) err
 		items = append(items, item{i, r.persons[i%len(r.persons)]})
 	}
 	err := each(ctx, r.Concurrency, items, func(ctx context.Context, it item) error {
-		defer done.done.Add(1)
+		defer done.Add(1)
 		var s stats
 		o, err := r.player.call(ctx, it.by.request(http.MethodGet, fmt.Sprintf("/api/polls/%d/stats", r.polls[it.statement]), nil))
 		if err == nil {
@@ -218,7 +218,7 @@ func (r *run) compareStatement(want *tally, i int, s stats, where string, d *dif
 // of the conversation must be, once.
 func (r *run) compareFeeds(ctx context.Context, want *tally, report *ConversationReport, d *differences) error {
 	walkers := spread(byActivity(r.persons), r.Walks)
-	done := r.enter("feeds", len(walkers))
+	done := r.bar.Enter("feeds", len(walkers))
 	var pages atomic.Int64
 	type item struct {
 		p   *person
@@ -229,7 +229,7 @@ func (r *run) compareFeeds(ctx context.Context, want *tally, report *Conversatio
 		items = append(items, item{p, walk(i % walkWays)})
 	}
 	err := each(ctx, r.Concurrency, items, func(ctx context.Context, it item) error {
-		defer done.done.Add(1)
+		defer done.Add(1)
 		if err := r.compareProfile(ctx, want, it.p, d); err != nil {
 			return err
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"vote/internal/domain"
+	"vote/internal/ops/progress"
 )
 
 // Bounds of repeating a request after a 503 or a lost connection.
@@ -243,7 +244,7 @@ func (p *person) publish(ctx context.Context, player *player, s statement, tags 
 var optionTexts = []string{agree: "Agree", disagree: "Disagree"}
 
 // play sends the person's answers, one after the other.
-func (p *person) play(ctx context.Context, player *player, polls []int64, done *atomic.Int64) error {
+func (p *person) play(ctx context.Context, player *player, polls []int64, done *progress.Stage) error {
 	p.voted, p.skipped = make(map[int]choice), make(map[int]bool)
 	p.tally.refused = make(map[domain.Code]int)
 	var path []byte

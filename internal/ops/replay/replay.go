@@ -16,14 +16,12 @@ import (
 	"time"
 
 	"vote/internal/domain"
+	"vote/internal/ops/command"
+	"vote/internal/ops/progress"
 )
 
 // ErrDifferent says that the server's results are not those of the file.
-var ErrDifferent = errors.New("the server's results differ from the files'")
-
-// ErrUnfinished says that the replay could not be carried out, so that nothing
-// is known about the results.
-var ErrUnfinished = errors.New("the replay is not finished")
+var ErrDifferent = fmt.Errorf("%w: the server's results differ from the files'", command.ErrNo)
 
 // Options say what to replay and how.
 type Options struct {
@@ -57,7 +55,7 @@ type Options struct {
 const hashesAtOnce = 8
 
 // Run replays the conversations one after the other and compares. Its error is
-// [ErrUnfinished] when a conversation could not be played, and another one for
+// [command.ErrUnfinished] when a conversation could not be played, and another one for
 // options or files that cannot be used, before anything was sent. Differences
 // are in the report and no error.
 func Run(ctx context.Context, o Options) (Report, error) {
@@ -79,7 +77,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	}
 	defer w.close()
 	if _, err := w.do(ctx, request{method: http.MethodGet, path: "/healthz"}); err != nil {
-		return report, fmt.Errorf("%w: no answer from %s: %w", ErrUnfinished, o.Server, err)
+		return report, fmt.Errorf("%w: no answer from %s: %w", command.ErrUnfinished, o.Server, err)
 	}
 	for _, c := range all {
 		r := run{
@@ -88,7 +86,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 		}
 		got, err := r.replay(ctx)
 		if err != nil {
-			return report, fmt.Errorf("%w: %s: %w", ErrUnfinished, c.name, err)
+			return report, fmt.Errorf("%w: %s: %w", command.ErrUnfinished, c.name, err)
 		}
 		report.Conversations = append(report.Conversations, got)
 	}
@@ -104,25 +102,19 @@ type run struct {
 	persons []*person
 	polls   []int64 // by statement
 
-	stage atomic.Pointer[stage]
+	bar   *progress.Bar
 	first time.Time // the server's time before the first answer
 	last  time.Time // and after the last
 }
 
-// stage is what the progress line shows.
-type stage struct {
-	name string
-	done atomic.Int64
-	all  int
-}
-
 func (r *run) replay(ctx context.Context) (ConversationReport, error) {
-	ctx, end := context.WithCancel(ctx)
-	var watching sync.WaitGroup
-	watching.Go(func() { r.progress(ctx) })
-	defer watching.Wait()
-	defer end()
-
+	r.bar = progress.Start(r.Progress, r.name, func() string {
+		if n := r.player.waiting.Load(); n > 0 {
+			return fmt.Sprintf("%d waiting as the limits tell", n)
+		}
+		return ""
+	})
+	defer r.bar.Stop()
 	for i, p := range r.conversation.people {
 		r.persons = append(r.persons, &person{
 			participant: p, number: i,
@@ -143,9 +135,9 @@ func (r *run) replay(ctx context.Context) (ConversationReport, error) {
 		return ConversationReport{}, err
 	}
 	start := time.Now()
-	done := r.enter("answers", r.conversation.answers)
+	done := r.bar.Enter("answers", r.conversation.answers)
 	if err := each(ctx, len(r.persons), r.persons, func(ctx context.Context, p *person) error {
-		return p.play(ctx, r.player, r.polls, &done.done)
+		return p.play(ctx, r.player, r.polls, done)
 	}); err != nil {
 		return ConversationReport{}, err
 	}
@@ -171,10 +163,10 @@ func (r *run) replay(ctx context.Context) (ConversationReport, error) {
 
 // register makes everybody's account.
 func (r *run) register(ctx context.Context) error {
-	done := r.enter("accounts", len(r.persons))
+	done := r.bar.Enter("accounts", len(r.persons))
 	password := rand.Text()
 	return each(ctx, min(hashesAtOnce, r.Concurrency), r.persons, func(ctx context.Context, p *person) error {
-		defer done.done.Add(1)
+		defer done.Add(1)
 		return p.register(ctx, r.player, password)
 	})
 }
@@ -198,7 +190,7 @@ func (r *run) askDailyLimit(ctx context.Context) error {
 
 // publish makes a poll of every statement, each by its author in order.
 func (r *run) publish(ctx context.Context) error {
-	done := r.enter("polls", len(r.statements))
+	done := r.bar.Enter("polls", len(r.statements))
 	tags := []string{tagOf(r.name), r.tag()}
 	r.polls = make([]int64, len(r.statements))
 	byAuthor := make(map[string][]int)
@@ -212,7 +204,7 @@ func (r *run) publish(ctx context.Context) error {
 				return err
 			}
 			r.polls[i] = id
-			done.done.Add(1)
+			done.Add(1)
 		}
 		return nil
 	})
@@ -254,39 +246,6 @@ func each[T any](ctx context.Context, atOnce int, items []T, do func(context.Con
 	}
 	all.Wait()
 	return context.Cause(ctx)
-}
-
-// enter begins a stage of the progress line.
-func (r *run) enter(name string, all int) *stage {
-	s := &stage{name: name, all: all}
-	r.stage.Store(s)
-	return s
-}
-
-// progress writes the progress line until ctx ends, and then clears it.
-func (r *run) progress(ctx context.Context) {
-	if r.Progress == nil {
-		return
-	}
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			_, _ = fmt.Fprint(r.Progress, "\r\x1b[K")
-			return
-		case <-tick.C:
-		}
-		s := r.stage.Load()
-		if s == nil {
-			continue
-		}
-		line := fmt.Sprintf("%s: %s %d/%d", r.name, s.name, s.done.Load(), s.all)
-		if n := r.player.waiting.Load(); n > 0 {
-			line += fmt.Sprintf(", %d waiting as the limits tell", n)
-		}
-		_, _ = fmt.Fprintf(r.Progress, "\r\x1b[K%s", line)
-	}
 }
 
 // spread returns n of the items, evenly spaced, the first and the last among them.

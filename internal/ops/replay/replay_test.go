@@ -27,6 +27,7 @@ import (
 	"vote/config"
 	"vote/internal/app"
 	"vote/internal/domain"
+	"vote/internal/ops/command"
 	"vote/internal/ops/replay"
 )
 
@@ -446,7 +447,7 @@ func TestUnfinished(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			_, err := replay.Run(t.Context(), options(c.server, sample))
-			if !errors.Is(err, replay.ErrUnfinished) || !strings.Contains(fmt.Sprint(err), c.want) {
+			if !errors.Is(err, command.ErrUnfinished) || !strings.Contains(fmt.Sprint(err), c.want) {
 				t.Errorf("error %v, want %q", err, c.want)
 			}
 		})
@@ -462,7 +463,7 @@ func TestUnfinished(t *testing.T) {
 			}
 		}))
 		t.Cleanup(slow.Close)
-		if _, err := replay.Run(ctx, options(slow.URL, sample)); !errors.Is(err, replay.ErrUnfinished) || !errors.Is(err, context.Canceled) {
+		if _, err := replay.Run(ctx, options(slow.URL, sample)); !errors.Is(err, command.ErrUnfinished) || !errors.Is(err, context.Canceled) {
 			t.Errorf("error %v", err)
 		}
 	})
@@ -472,7 +473,7 @@ func TestUnfinished(t *testing.T) {
 		{Server: "http://localhost", Folders: []string{"nowhere"}, Concurrency: 1},
 		{Server: "http://localhost", Folders: []string{sample}},
 	} {
-		if _, err := replay.Run(t.Context(), o); err == nil || errors.Is(err, replay.ErrUnfinished) {
+		if _, err := replay.Run(t.Context(), o); err == nil || errors.Is(err, command.ErrUnfinished) {
 			t.Errorf("%+v: error %v", o, err)
 		}
 	}
@@ -500,7 +501,7 @@ func TestCommand(t *testing.T) {
 		{"a wrong limit", []string{"--server", server, "--daily-limit", "3", sample}, replay.ErrDifferent, `differences +\d+`},
 		{"different", []string{"--server", between(t, server, nil, lying), sample}, replay.ErrDifferent, `sample: many results at once: 0 of 7 polls`},
 		{"over midnight, equal", []string{"--server", between(t, server, nil, newMidnight()), "--source-addresses", "none", sample}, nil, `midnight, UTC, passed`},
-		{"over midnight, different", []string{"--server", between(t, server, nil, both(lying, newMidnight())), sample}, replay.ErrUnfinished, `differences +\d+, over midnight`},
+		{"over midnight, different", []string{"--server", between(t, server, nil, both(lying, newMidnight())), sample}, command.ErrUnfinished, `differences +\d+, over midnight`},
 		{"no folder", []string{"--server", server}, errUse, ""},
 		{"no conversation", []string{"--server", server, "."}, errUse, ""},
 		{"wrong addresses", []string{"--server", server, "--source-addresses", "x", sample}, errUse, ""},
@@ -508,17 +509,17 @@ func TestCommand(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			command := replay.Command()
+			cmd := replay.Command()
 			var out bytes.Buffer
-			command.SetOut(&out)
-			command.SetErr(io.Discard)
-			command.SetArgs(c.args)
-			err := command.ExecuteContext(t.Context())
+			cmd.SetOut(&out)
+			cmd.SetErr(io.Discard)
+			cmd.SetArgs(c.args)
+			err := cmd.ExecuteContext(t.Context())
 			switch {
 			case c.err == nil && err != nil, c.err != nil && err == nil:
 				t.Errorf("error %v, want %v", err, c.err)
 			case errors.Is(c.err, errUse):
-				if errors.Is(err, replay.ErrDifferent) || errors.Is(err, replay.ErrUnfinished) {
+				if errors.Is(err, replay.ErrDifferent) || errors.Is(err, command.ErrUnfinished) {
 					t.Errorf("error %v", err)
 				}
 			case !errors.Is(err, c.err):

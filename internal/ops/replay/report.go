@@ -1,7 +1,6 @@
 package replay
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -124,13 +123,6 @@ func latency(times []time.Duration) Latency {
 		return float64(times[(len(times)-1)*percent/100]) / float64(time.Millisecond)
 	}
 	return Latency{at(50), at(90), at(99)}
-}
-
-// WriteJSON writes the report as JSON.
-func (r Report) WriteJSON(w io.Writer) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(r)
 }
 
 // shownDifferences is how many differences of a conversation the table shows.
