@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -76,7 +77,7 @@ func TestEveryCommand(t *testing.T) {
 			if sub.Name() == "help" || sub.Name() == "completion" {
 				continue
 			}
-			walk(sub, append(path[:len(path):len(path)], sub.Name()))
+			walk(sub, append(slices.Clip(path), sub.Name()))
 		}
 		if c.HasSubCommands() {
 			return
@@ -86,7 +87,7 @@ func TestEveryCommand(t *testing.T) {
 		if c.Short == "" || c.Flag("json") == nil && c.InheritedFlags().Lookup("json") == nil {
 			t.Errorf("%s has no short help or no --json", name)
 		}
-		if _, err := run(t, append(path[:len(path):len(path)], "--nonsense")...); command.ExitCode(err) != command.ExitWrongUse {
+		if _, err := run(t, append(slices.Clip(path), "--nonsense")...); command.ExitCode(err) != command.ExitWrongUse {
 			t.Errorf("%s --nonsense: %v", name, err)
 		}
 	}

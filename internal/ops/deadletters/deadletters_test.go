@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"testing"
 	"time"
 
@@ -124,7 +125,7 @@ func TestDeadLetters(t *testing.T) {
 		t.Run(fmt.Sprint(c.args), func(t *testing.T) {
 			t.Parallel()
 			path, settings := database(t)
-			out, err := run(t, append(c.args[:len(c.args):len(c.args)], "--config", settings)...)
+			out, err := run(t, append(slices.Clip(c.args), "--config", settings)...)
 			if command.ExitCode(err) != c.code || !regexp.MustCompile(c.want).MatchString(out) {
 				t.Errorf("%v\n%s", err, out)
 			}

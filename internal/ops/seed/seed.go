@@ -204,7 +204,7 @@ func (w *world) makePolls(ctx context.Context) error {
 	stage := w.bar.Enter("polls", w.Polls)
 	r := w.random(forPolls, 0)
 	text, tags := newWriter(r), makeTags(w.Tags)
-	tag := rand.NewZipf(r, tagExponent, tagOffset, uint64(len(tags)-1))
+	tag := rand.NewZipf(r, tagExponent, tagOffset, uint64(len(tags)-1)) //nolint:gosec // positive
 	span := w.Until.Sub(w.start)
 	batches := func(yield func(domain.Import) bool) {
 		for polls := range slices.Chunk(numbers(w.Polls), pollsAtOnce) {

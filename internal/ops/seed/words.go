@@ -46,7 +46,7 @@ var languages = []language{
 	},
 	{
 		weight:   8,
-		patterns: []string{"¿Prefieres %s o %s?", "¿Cuánto te importa %s?", "¿Es %s lo mejor del año?"},
+		patterns: []string{"¿Prefieres %s o %s?", "¿Te gusta %s?", "¿Es %s lo mejor del año?"},
 		words:    []string{"el café", "la montaña", "el niño", "la canción", "el fútbol", "la piñata", "el corazón"},
 		options:  [][]string{{"Sí", "No"}, {"Mucho", "Poco", "Nada"}},
 		tags:     []string{"música", "fútbol", "niños", "montaña"},
