@@ -75,6 +75,8 @@ type Tokens struct {
 	Token        string // the access token
 	RefreshToken string
 	ExpiresAt    time.Time // of the access token
+	// RefreshExpiresAt is when the refresh token expires.
+	RefreshExpiresAt time.Time
 }
 
 // Profile is what a user is told about their own account.
@@ -282,10 +284,13 @@ func (a *Account) Login(ctx context.Context, email, password string) (_ Tokens, 
 		return Tokens{}, err
 	}
 	session.User = user.ID
-	if err := a.store.CreateSession(ctx, session, refreshHash); err != nil {
-		if domain.CodeOf(err) == domain.CodeNotFound {
-			return Tokens{}, invalidCredentials() // erased in between
-		}
+	switch err := a.store.CreateSession(ctx, session, refreshHash, user.PasswordHash); domain.CodeOf(err) {
+	case "":
+	case domain.CodeNotFound, domain.CodeWrongPassword:
+		return Tokens{}, invalidCredentials() // erased, or another password, in between
+	case domain.CodeBanned:
+		return Tokens{}, banned()
+	default:
 		return Tokens{}, err
 	}
 	return a.issue(user, session.ID, refresh, now)
@@ -294,8 +299,8 @@ func (a *Account) Login(ctx context.Context, email, password string) (_ Tokens, 
 // Refresh replaces a refresh token by a new pair. Using one that was replaced
 // before ends its session: its access tokens are refused here when the call
 // returns, elsewhere within seconds. Errors: CodeInvalidRefreshToken (unknown,
-// expired, of an ended session, or no refresh token at all), CodeRefreshReused;
-// those of the store. After CodeOutcomeUnknown the old token may be used up.
+// expired, of an ended session, or no refresh token at all), CodeRefreshReused,
+// CodeBanned; those of the store. After CodeOutcomeUnknown the old token may be used up.
 func (a *Account) Refresh(ctx context.Context, refreshToken string) (_ Tokens, err error) {
 	defer func() { count(a.metrics.refreshes, err) }()
 	old, ok := hashRefreshToken(refreshToken)
@@ -343,6 +348,8 @@ func (a *Account) Refresh(ctx context.Context, refreshToken string) (_ Tokens, e
 		return tokens, nil
 	case domain.CodeInvalidRefreshToken:
 		return Tokens{}, invalidRefreshToken()
+	case domain.CodeBanned:
+		return Tokens{}, banned()
 	case domain.CodeRefreshReused:
 		// The store does not say which session it ended, but can be asked.
 		// That the caller leaves must not keep the tokens alive.
@@ -430,10 +437,7 @@ func (a *Account) Profile(ctx context.Context, user domain.UserID) (Profile, err
 			return p, nil
 		}
 	}
-	if domain.CodeOf(err) == domain.CodeNotFound {
-		return Profile{}, unauthorized()
-	}
-	return Profile{}, err
+	return Profile{}, gone(err)
 }
 
 // newSession returns a session without its user, its first refresh token and
@@ -456,7 +460,9 @@ func (a *Account) issue(user domain.User, session, refresh string, now time.Time
 	if err != nil {
 		return Tokens{}, domain.Fault(domain.CodeInternal, err)
 	}
-	return Tokens{User: user, Token: token, RefreshToken: refresh, ExpiresAt: expires}, nil
+	return Tokens{
+		User: user, Token: token, RefreshToken: refresh, ExpiresAt: expires, RefreshExpiresAt: now.Add(a.refreshLife),
+	}, nil
 }
 
 func unauthorized() error {
@@ -469,4 +475,8 @@ func invalidCredentials() error {
 
 func invalidRefreshToken() error {
 	return domain.E(domain.CodeInvalidRefreshToken, "The refresh token is unknown, expired or was ended.")
+}
+
+func banned() error {
+	return domain.E(domain.CodeBanned, "The account was closed by the operator.")
 }

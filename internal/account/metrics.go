@@ -10,6 +10,7 @@ import (
 type metrics struct {
 	registrations, logins, refreshes *prometheus.CounterVec
 	logouts                          prometheus.Counter
+	confirmations, erasures, changes *prometheus.CounterVec
 
 	hashes                 prometheus.Counter
 	hashing, hashesWaiting prometheus.Gauge
@@ -33,6 +34,9 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		logins:        results("vote_logins_total", "Logins by result: ok or the code of the refusal."),
 		refreshes:     results("vote_refreshes_total", "Refreshes of a token pair by result: ok or the code of the refusal."),
 		logouts:       f.NewCounter(prometheus.CounterOpts{Name: "vote_logouts_total", Help: "Sessions ended by their users."}),
+		confirmations: results("vote_password_confirmations_total", "Passwords given to confirm a change, by result: ok or the code of the refusal."),
+		erasures:      results("vote_erasures_total", "Erasures of accounts by result: ok or the code of the refusal."),
+		changes:       f.NewCounterVec(prometheus.CounterOpts{Name: "vote_account_changes_total", Help: "Changes of accounts by what was changed."}, []string{"kind"}),
 
 		hashes:        f.NewCounter(prometheus.CounterOpts{Name: "vote_password_hashes_total", Help: "Password hashes computed."}),
 		hashing:       f.NewGauge(prometheus.GaugeOpts{Name: "vote_password_hashes_in_flight", Help: "Password hashes being computed."}),

@@ -184,6 +184,12 @@ func hashRefreshToken(token string) (domain.TokenHash, bool) {
 	return sha256.Sum256(b), true
 }
 
+// isSessionID reports whether a text may be the id of a session made here.
+func isSessionID(id string) bool {
+	b, err := strictURL.DecodeString(id)
+	return err == nil && len(b) == sessionIDBytes && len(id) == base64.RawURLEncoding.EncodedLen(sessionIDBytes)
+}
+
 // randomText returns n random bytes as text that is safe in a URL.
 func randomText(random io.Reader, n int) (string, error) {
 	b := make([]byte, n)

@@ -32,6 +32,8 @@ var refusals = map[domain.Code]refusal{
 	domain.CodeInvalidRefreshToken: {401, "Invalid refresh token", 0, "The refresh token is unknown, has expired, or its session was ended. Log in again."},
 	domain.CodeRefreshReused:       {401, "Refresh token reused", 0, "The refresh token was used before, so its session was ended. Log in again."},
 	domain.CodeForbidden:           {403, "Forbidden", 0, "The token does not permit this: a userId must be the token's user, and only its author may delete a poll."},
+	domain.CodeWrongPassword:       {403, "Wrong password", 0, "The password given is not that of the account."},
+	domain.CodeBanned:              {403, "Banned", 0, "The account was closed by the operator."},
 	domain.CodeNotFound:            {404, "Not found", 0, "There is no such path, or no such poll."},
 	domain.CodeMethodNotAllowed:    {405, "Method not allowed", 0, "The path exists, but not with this method; the Allow header lists those it has."},
 	domain.CodeTimeout:             {408, "Request timeout", 0, "The body did not arrive in time."},

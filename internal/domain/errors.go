@@ -19,6 +19,8 @@ const (
 	CodeInvalidRefreshToken Code = "invalid_refresh_token" // unknown, expired or ended
 	CodeRefreshReused       Code = "refresh_token_reused"  // the session was ended because of it
 	CodeForbidden           Code = "forbidden"             // acting for somebody else
+	CodeWrongPassword       Code = "wrong_password"        // who is signed in gave another password than the account's
+	CodeBanned              Code = "banned"                // the account was closed by the operator
 	CodeNotFound            Code = "not_found"
 	CodeMethodNotAllowed    Code = "method_not_allowed"
 	CodeTooLarge            Code = "body_too_large"

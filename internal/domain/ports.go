@@ -23,6 +23,8 @@ type User struct {
 	Email        string
 	PasswordHash string
 	CreatedAt    time.Time
+	// BannedAt is when the operator closed the account; zero when it is open.
+	BannedAt time.Time
 }
 
 // NewUser is an account to be made. The keys are what is unique, see
@@ -33,6 +35,29 @@ type NewUser struct {
 	Email        string
 	EmailKey     string
 	PasswordHash string
+}
+
+// UserUpdate is what is to change of an account. What is empty stays as it is.
+type UserUpdate struct {
+	Username    string
+	UsernameKey string
+	Email       string
+	EmailKey    string
+	// PasswordHash ends every session but Keep.
+	PasswordHash string
+	Keep         string
+	// IfPasswordHash is the hash that the account must still have.
+	IfPasswordHash string
+}
+
+// AccountChange is what a change of an account brought about beyond itself.
+type AccountChange struct {
+	User User
+	// Ended are the sessions that ended with it.
+	Ended []string
+	// Authored are the positions of the user's polls when these now name their
+	// author otherwise.
+	Authored []Position
 }
 
 // TokenHash is the SHA-256 of a refresh token; the token itself is not stored.
@@ -50,6 +75,13 @@ type Session struct {
 type EndedSession struct {
 	ID      string
 	EndedAt time.Time
+}
+
+// SessionMark is a place in a user's list of sessions: right behind the session
+// with this id and time.
+type SessionMark struct {
+	CreatedAt time.Time
+	ID        string
 }
 
 // UserTotals are the numbers of a profile.
@@ -88,6 +120,29 @@ type UserChange struct {
 	Version int64
 	// Positions are those the batch added, in order; Version grew by their number.
 	Positions []Position
+}
+
+// PastVote is a vote together with what was voted on.
+type PastVote struct {
+	Poll      PollID
+	Option    int
+	CreatedAt time.Time
+	// Title and Options are empty when the poll is hidden.
+	Title   string
+	Options []string
+}
+
+// PastSkip is a skip together with what was skipped.
+type PastSkip struct {
+	Poll      PollID
+	CreatedAt time.Time
+	Title     string // empty when the poll is hidden or deleted
+}
+
+// CountedPoll is a poll with its counts.
+type CountedPoll struct {
+	Poll   Poll
+	Counts Counts
 }
 
 // Outcome is what a committed batch of interactions did.
@@ -187,15 +242,56 @@ type Store interface {
 	UserByID(ctx context.Context, id UserID) (User, error)
 	// UserByEmail returns the account with that e-mail key. Errors: CodeNotFound.
 	UserByEmail(ctx context.Context, emailKey string) (User, error)
+	// UserByUsername returns the account with that username key. Errors:
+	// CodeNotFound.
+	UserByUsername(ctx context.Context, usernameKey string) (User, error)
+	// Users returns at most limit accounts with an id above after, by id;
+	// erased ones are left out.
+	Users(ctx context.Context, after UserID, limit int) ([]User, error)
 	// UserTotals returns the numbers of a profile. Errors: CodeNotFound.
 	UserTotals(ctx context.Context, id UserID) (UserTotals, error)
+	// UpdateUser changes an account. Another username renews the revisions of
+	// the user's polls, so that whoever follows the catalogue learns of it.
+	// Errors: CodeNotFound, also when erased; CodeWrongPassword when the
+	// password hash is not the expected one; CodeEmailTaken, CodeUsernameTaken.
+	UpdateUser(ctx context.Context, id UserID, u UserUpdate) (AccountChange, error)
+	// EraseUser makes the account a tombstone: id and times stay. Name and
+	// address are free again. Sessions, tokens, keys and the user's state are
+	// gone; ended sessions are still told by EndedSessions. Polls lose their
+	// author and get new revisions; votes and skips keep the number, so counts
+	// stay. Soon after, and at the latest when the store was closed, no byte of
+	// name or address is left in the engine's files. Errors: CodeNotFound, also
+	// when erased before; CodeWrongPassword when passwordHash is not empty and
+	// not that of the account.
+	EraseUser(ctx context.Context, id UserID, passwordHash string) (AccountChange, error)
+	// SetBanned closes an account or opens it again. Closing ends every
+	// session. A banned user has no new session, and for Interact and Publish
+	// does not exist. Errors: CodeNotFound, also when erased.
+	SetBanned(ctx context.Context, id UserID, banned bool) (AccountChange, error)
 
-	// CreateSession adds a session. Errors: CodeNotFound when the user is gone.
-	CreateSession(ctx context.Context, s Session, refresh TokenHash) error
+	// ExportVotes, ExportSkips and ExportPolls return at most limit of what a
+	// user cast, skipped or published (deleted polls left out), by ascending
+	// poll id above after: for reading everything in pieces. An unknown or
+	// erased user has nothing.
+	ExportVotes(ctx context.Context, user UserID, after PollID, limit int) ([]PastVote, error)
+	// ExportSkips: see ExportVotes.
+	ExportSkips(ctx context.Context, user UserID, after PollID, limit int) ([]PastSkip, error)
+	// ExportPolls: see ExportVotes.
+	ExportPolls(ctx context.Context, user UserID, after PollID, limit int) ([]CountedPoll, error)
+
+	// CreateSession adds a session for who gave the password of passwordHash.
+	// Errors: CodeNotFound when the user is gone; CodeWrongPassword when the
+	// account has another hash by now; CodeBanned.
+	CreateSession(ctx context.Context, s Session, refresh TokenHash, passwordHash string) error
+	// Sessions returns at most limit live sessions of a user, newest first,
+	// ties by descending id: those behind the mark, or from the first when it
+	// is zero.
+	Sessions(ctx context.Context, user UserID, behind SessionMark, limit int) ([]Session, error)
 	// RotateRefresh replaces a refresh token by next, valid until expires, and
 	// returns its session. Errors: CodeInvalidRefreshToken for a token that is
 	// unknown, expired or of an ended session; CodeRefreshReused for one that
-	// was rotated before: the session was ended.
+	// was rotated before: the session was ended; CodeBanned for any token of a
+	// banned user.
 	RotateRefresh(ctx context.Context, old, next TokenHash, expires time.Time) (Session, error)
 	// SessionByRefresh returns the live session that a current refresh token
 	// belongs to. Errors: CodeInvalidRefreshToken.
@@ -203,7 +299,8 @@ type Store interface {
 	// EndSession ends a session of a user; ending an ended one is no error.
 	// Errors: CodeNotFound when the user has no such session.
 	EndSession(ctx context.Context, user UserID, id string) error
-	// EndedSessions returns the sessions ended at or after since, by time.
+	// EndedSessions returns the sessions ended at or after since, by time, those
+	// of erased users included.
 	EndedSessions(ctx context.Context, since time.Time) ([]EndedSession, error)
 	// PruneSessions forgets sessions that ended, or whose last refresh token
 	// expired, before the given time, and returns how many.

@@ -41,6 +41,7 @@ func TestStore(t *testing.T, open func(t *testing.T) func(clock domain.Clock) do
 		})
 	}
 	testAccounts(run)
+	testPerson(run)
 	testInteract(run)
 	testPolls(run)
 	testCatalogue(run)

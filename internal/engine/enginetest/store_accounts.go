@@ -88,7 +88,7 @@ func testAccounts(run func(string, func(*world))) {
 		u := w.user()
 		session, token := w.newSession(), w.token()
 		session.User, session.ExpiresAt = u.ID, w.clock.Now().Add(time.Hour)
-		w.must(w.CreateSession(w.ctx, session, token))
+		w.must(w.CreateSession(w.ctx, session, token, u.PasswordHash))
 		got, err := w.SessionByRefresh(w.ctx, token)
 		w.must(err)
 		w.equal("session", got, session)
@@ -103,13 +103,13 @@ func testAccounts(run func(string, func(*world))) {
 		_, err = w.SessionByRefresh(w.ctx, w.token())
 		w.wantCode(err, domain.CodeInvalidRefreshToken)
 		session.ID, session.User = "other", u.ID+1
-		w.wantCode(w.CreateSession(w.ctx, session, w.token()), domain.CodeNotFound)
+		w.wantCode(w.CreateSession(w.ctx, session, w.token(), u.PasswordHash), domain.CodeNotFound)
 	})
 	run("sessions: rotation and reuse", func(w *world) {
 		u := w.user()
 		session, first, second, third := w.newSession(), w.token(), w.token(), w.token()
 		session.User = u.ID
-		w.must(w.CreateSession(w.ctx, session, first))
+		w.must(w.CreateSession(w.ctx, session, first, u.PasswordHash))
 		w.clock.advance(time.Minute)
 		later := w.clock.Now().Add(60 * 24 * time.Hour)
 		got, err := w.RotateRefresh(w.ctx, first, second, later)
@@ -144,7 +144,7 @@ func testAccounts(run func(string, func(*world))) {
 		u := w.user()
 		session, token := w.newSession(), w.token()
 		session.User = u.ID
-		w.must(w.CreateSession(w.ctx, session, token))
+		w.must(w.CreateSession(w.ctx, session, token, u.PasswordHash))
 		codes := make([]domain.Code, 8)
 		next := make([]domain.TokenHash, len(codes))
 		var group sync.WaitGroup
@@ -176,7 +176,7 @@ func testAccounts(run func(string, func(*world))) {
 		for i := range 4 {
 			s, token := w.newSession(), w.token()
 			s.User, s.ExpiresAt = u.ID, since.Add(time.Duration(i+1)*time.Hour)
-			w.must(w.CreateSession(w.ctx, s, token))
+			w.must(w.CreateSession(w.ctx, s, token, u.PasswordHash))
 			sessions, tokens = append(sessions, s), append(tokens, token)
 		}
 		w.wantCode(w.EndSession(w.ctx, other.ID, sessions[0].ID), domain.CodeNotFound)

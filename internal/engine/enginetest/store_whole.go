@@ -38,10 +38,11 @@ func testWhole(run func(string, func(*world))) {
 		}
 	})
 	run("whole: a restart keeps everything", func(w *world) {
-		users := w.users(4)
+		owner := w.user()
+		users := append([]domain.UserID{owner.ID}, w.users(3)...)
 		session, token, next := w.newSession(), w.token(), w.token()
-		session.User = users[0]
-		w.must(w.CreateSession(w.ctx, session, token))
+		session.User = owner.ID
+		w.must(w.CreateSession(w.ctx, session, token, owner.PasswordHash))
 		_, err := w.RotateRefresh(w.ctx, token, next, session.ExpiresAt)
 		w.must(err)
 		polls := w.polls(users[0], 20)
@@ -127,7 +128,7 @@ func testWhole(run func(string, func(*world))) {
 		u := w.user()
 		session, token := w.newSession(), w.token()
 		session.User = u.ID
-		w.must(w.CreateSession(w.ctx, session, token))
+		w.must(w.CreateSession(w.ctx, session, token, u.PasswordHash))
 		p := w.poll(u.ID)
 		newUser, newPoll := w.newUser(), w.newPoll(u.ID)
 		w.drainOutbox()
@@ -140,11 +141,22 @@ func testWhole(run func(string, func(*world))) {
 			return w.rules.JudgePublications([]domain.NewPoll{newPoll}, f)
 		}
 		for name, call := range map[string]func() error{
-			"CreateUser":    func() error { _, err := w.CreateUser(ctx, newUser, w.newSession(), w.token()); return err },
-			"UserByID":      func() error { _, err := w.UserByID(ctx, u.ID); return err },
-			"UserByEmail":   func() error { _, err := w.UserByEmail(ctx, "x"); return err },
-			"UserTotals":    func() error { _, err := w.UserTotals(ctx, u.ID); return err },
-			"CreateSession": func() error { return w.CreateSession(ctx, domain.Session{ID: "n", User: u.ID}, w.token()) },
+			"CreateUser":     func() error { _, err := w.CreateUser(ctx, newUser, w.newSession(), w.token()); return err },
+			"UserByID":       func() error { _, err := w.UserByID(ctx, u.ID); return err },
+			"UserByEmail":    func() error { _, err := w.UserByEmail(ctx, "x"); return err },
+			"UserByUsername": func() error { _, err := w.UserByUsername(ctx, "x"); return err },
+			"Users":          func() error { _, err := w.Users(ctx, 0, 10); return err },
+			"UpdateUser":     func() error { _, err := w.UpdateUser(ctx, u.ID, domain.UserUpdate{PasswordHash: "x"}); return err },
+			"EraseUser":      func() error { _, err := w.EraseUser(ctx, u.ID, ""); return err },
+			"SetBanned":      func() error { _, err := w.SetBanned(ctx, u.ID, true); return err },
+			"ExportVotes":    func() error { _, err := w.ExportVotes(ctx, u.ID, 0, 10); return err },
+			"ExportSkips":    func() error { _, err := w.ExportSkips(ctx, u.ID, 0, 10); return err },
+			"ExportPolls":    func() error { _, err := w.ExportPolls(ctx, u.ID, 0, 10); return err },
+			"Sessions":       func() error { _, err := w.Sessions(ctx, u.ID, domain.SessionMark{}, 10); return err },
+			"UserTotals":     func() error { _, err := w.UserTotals(ctx, u.ID); return err },
+			"CreateSession": func() error {
+				return w.CreateSession(ctx, domain.Session{ID: "n", User: u.ID}, w.token(), u.PasswordHash)
+			},
 			"RotateRefresh": func() error {
 				_, err := w.RotateRefresh(ctx, token, w.token(), session.ExpiresAt)
 				return err

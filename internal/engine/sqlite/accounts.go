@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"errors"
+	"math"
 	"time"
 
 	"zombiezen.com/go/sqlite"
@@ -81,30 +82,57 @@ func (c *conn) addToken(session string, token domain.TokenHash, now time.Time) e
 		token[:], session, millis(now))
 }
 
+// userColumns are those that scanUser reads.
+const userColumns = `id, username, email, password_hash, created_at, banned_at FROM users`
+
+func scanUser(r *sqlite.Stmt) domain.User {
+	u := domain.User{
+		ID: domain.UserID(r.ColumnInt64(0)), Username: r.ColumnText(1), Email: r.ColumnText(2),
+		PasswordHash: r.ColumnText(3), CreatedAt: fromMillis(r.ColumnInt64(4)),
+	}
+	if !r.ColumnIsNull(5) {
+		u.BannedAt = fromMillis(r.ColumnInt64(5))
+	}
+	return u
+}
+
 // UserByID implements [domain.Store].
 func (s *Store) UserByID(ctx context.Context, id domain.UserID) (domain.User, error) {
-	return s.user(ctx, `SELECT id, username, email, password_hash, created_at FROM users
-		WHERE id = ? AND erased_at IS NULL`, int64(id))
+	return s.user(ctx, `SELECT `+userColumns+` WHERE id = ? AND erased_at IS NULL`, int64(id))
 }
 
 // UserByEmail implements [domain.Store].
 func (s *Store) UserByEmail(ctx context.Context, emailKey string) (domain.User, error) {
-	return s.user(ctx, `SELECT id, username, email, password_hash, created_at FROM users
-		WHERE email_key = ? AND erased_at IS NULL`, emailKey)
+	return s.user(ctx, `SELECT `+userColumns+` WHERE email_key = ? AND erased_at IS NULL`, emailKey)
+}
+
+// UserByUsername implements [domain.Store].
+func (s *Store) UserByUsername(ctx context.Context, usernameKey string) (domain.User, error) {
+	return s.user(ctx, `SELECT `+userColumns+` WHERE username_key = ? AND erased_at IS NULL`, usernameKey)
 }
 
 func (s *Store) user(ctx context.Context, query string, arg any) (domain.User, error) {
 	var u domain.User
 	err := s.read(ctx, opUser, func(c *conn) error {
 		return notFound(c.row(query, func(r *sqlite.Stmt) error {
-			u = domain.User{
-				ID: domain.UserID(r.ColumnInt64(0)), Username: r.ColumnText(1), Email: r.ColumnText(2),
-				PasswordHash: r.ColumnText(3), CreatedAt: fromMillis(r.ColumnInt64(4)),
-			}
+			u = scanUser(r)
 			return nil
 		}, arg))
 	})
 	return u, err
+}
+
+// Users implements [domain.Store].
+func (s *Store) Users(ctx context.Context, after domain.UserID, limit int) ([]domain.User, error) {
+	var users []domain.User
+	err := s.read(ctx, opUsers, func(c *conn) error {
+		return c.rows(`SELECT `+userColumns+` WHERE id > ? AND erased_at IS NULL ORDER BY id LIMIT ?`,
+			func(r *sqlite.Stmt) error {
+				users = append(users, scanUser(r))
+				return nil
+			}, int64(after), max(limit, 0))
+	})
+	return users, err
 }
 
 // notFound turns the absence of a row into the domain's error.
@@ -138,17 +166,51 @@ func (s *Store) UserTotals(ctx context.Context, id domain.UserID) (domain.UserTo
 }
 
 // CreateSession implements [domain.Store].
-func (s *Store) CreateSession(ctx context.Context, session domain.Session, refresh domain.TokenHash) error {
+func (s *Store) CreateSession(
+	ctx context.Context, session domain.Session, refresh domain.TokenHash, passwordHash string,
+) error {
 	return s.write(ctx, opCreateSession, func(w *writer) error {
-		ok, err := w.exists(`SELECT 1 FROM users WHERE id = ? AND erased_at IS NULL`, int64(session.User))
-		if err != nil {
+		var same, banned bool
+		err := notFound(w.row(`SELECT password_hash = ?2, banned_at IS NOT NULL FROM users
+			WHERE id = ?1 AND erased_at IS NULL`,
+			func(r *sqlite.Stmt) error {
+				same, banned = r.ColumnBool(0), r.ColumnBool(1)
+				return nil
+			}, int64(session.User), passwordHash))
+		switch {
+		case err != nil:
 			return err
-		}
-		if !ok {
-			return domain.E(domain.CodeNotFound, "")
+		case !same:
+			return domain.E(domain.CodeWrongPassword, "")
+		case banned:
+			return domain.E(domain.CodeBanned, "")
 		}
 		return w.addSession(session, refresh, s.now())
 	})
+}
+
+// Sessions implements [domain.Store].
+func (s *Store) Sessions(
+	ctx context.Context, user domain.UserID, behind domain.SessionMark, limit int,
+) ([]domain.Session, error) {
+	before := int64(math.MaxInt64)
+	if behind != (domain.SessionMark{}) {
+		before = millis(behind.CreatedAt)
+	}
+	var sessions []domain.Session
+	err := s.read(ctx, opSessions, func(c *conn) error {
+		return c.rows(`SELECT id, created_at, expires_at FROM sessions
+			WHERE user_id = ?1 AND (created_at, id) < (?2, ?3) AND ended_at IS NULL AND expires_at > ?4
+			ORDER BY created_at DESC, id DESC LIMIT ?5`,
+			func(r *sqlite.Stmt) error {
+				sessions = append(sessions, domain.Session{
+					ID: r.ColumnText(0), User: user,
+					CreatedAt: fromMillis(r.ColumnInt64(1)), ExpiresAt: fromMillis(r.ColumnInt64(2)),
+				})
+				return nil
+			}, int64(user), before, behind.ID, millis(s.now()), max(limit, 0))
+	})
+	return sessions, err
 }
 
 // tokenState is what is stored about a refresh token.
@@ -156,19 +218,22 @@ type tokenState struct {
 	session domain.Session
 	used    bool
 	ended   bool
+	banned  bool // its user is
 }
 
 func (c *conn) token(refresh domain.TokenHash) (tokenState, error) {
 	var t tokenState
-	err := c.row(`SELECT s.id, s.user_id, s.created_at, s.expires_at, t.used_at IS NOT NULL, s.ended_at IS NOT NULL
-		FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id WHERE t.token_hash = ?`,
+	err := c.row(`SELECT s.id, s.user_id, s.created_at, s.expires_at, t.used_at IS NOT NULL, s.ended_at IS NOT NULL,
+		u.banned_at IS NOT NULL
+		FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id JOIN users u ON u.id = s.user_id
+		WHERE t.token_hash = ?`,
 		func(r *sqlite.Stmt) error {
 			t = tokenState{
 				session: domain.Session{
 					ID: r.ColumnText(0), User: domain.UserID(r.ColumnInt64(1)),
 					CreatedAt: fromMillis(r.ColumnInt64(2)), ExpiresAt: fromMillis(r.ColumnInt64(3)),
 				},
-				used: r.ColumnBool(4), ended: r.ColumnBool(5),
+				used: r.ColumnBool(4), ended: r.ColumnBool(5), banned: r.ColumnBool(6),
 			}
 			return nil
 		}, refresh[:])
@@ -194,6 +259,8 @@ func (s *Store) RotateRefresh(ctx context.Context, old, next domain.TokenHash, e
 		}
 		now := s.now()
 		switch {
+		case t.banned:
+			return domain.E(domain.CodeBanned, "")
 		case t.ended:
 			return invalidToken()
 		case t.used:
@@ -254,7 +321,8 @@ func (s *Store) EndSession(ctx context.Context, user domain.UserID, id string) e
 func (s *Store) EndedSessions(ctx context.Context, since time.Time) ([]domain.EndedSession, error) {
 	var ended []domain.EndedSession
 	err := s.read(ctx, opEndedSessions, func(c *conn) error {
-		return c.rows(`SELECT id, ended_at FROM sessions WHERE ended_at >= ? ORDER BY ended_at, id`,
+		return c.rows(`SELECT id, ended_at FROM sessions WHERE ended_at >= ?1
+			UNION ALL SELECT id, ended_at FROM erased_sessions WHERE ended_at >= ?1 ORDER BY ended_at, id`,
 			func(r *sqlite.Stmt) error {
 				ended = append(ended, domain.EndedSession{ID: r.ColumnText(0), EndedAt: fromMillis(r.ColumnInt64(1))})
 				return nil
@@ -267,9 +335,16 @@ func (s *Store) EndedSessions(ctx context.Context, since time.Time) ([]domain.En
 func (s *Store) PruneSessions(ctx context.Context, before time.Time) (int64, error) {
 	var n int64
 	err := s.write(ctx, opPruneSessions, func(w *writer) error {
-		err := w.run(`DELETE FROM sessions WHERE ended_at < ?1 OR expires_at < ?1`, millis(before))
-		n = int64(w.Changes())
-		return err
+		for _, query := range []string{
+			`DELETE FROM sessions WHERE ended_at < ?1 OR expires_at < ?1`,
+			`DELETE FROM erased_sessions WHERE ended_at < ?1`,
+		} {
+			if err := w.run(query, millis(before)); err != nil {
+				return err
+			}
+			n += int64(w.Changes())
+		}
+		return nil
 	})
 	return n, err
 }

@@ -144,20 +144,7 @@ func (s *Store) Counts(ctx context.Context, ids []domain.PollID) ([]domain.Count
 	err := s.read(ctx, opCounts, func(c *conn) error {
 		return c.snapshot(func() error {
 			for _, id := range ids {
-				err := c.rows(`SELECT c.votes, coalesce(c.skips, 0), coalesce(c.updated_at, p.published_at),
-					CASE WHEN c.votes IS NULL THEN json_array_length(p.options) END
-					FROM polls p LEFT JOIN poll_counts c ON c.poll_id = p.id WHERE p.id = ? AND p.state < 2`,
-					func(r *sqlite.Stmt) error {
-						n := domain.Counts{Poll: id, Skips: r.ColumnInt64(1), UpdatedAt: fromMillis(r.ColumnInt64(2))}
-						var err error
-						if r.ColumnIsNull(0) {
-							n.Votes = make([]int64, r.ColumnInt(3))
-						} else {
-							n.Votes, err = parseCounts(r.ColumnText(0))
-						}
-						counts = append(counts, n)
-						return err
-					}, int64(id))
+				err := c.countsOf(id, domain.PollHidden, func(n domain.Counts) { counts = append(counts, n) })
 				if err != nil {
 					return err
 				}
@@ -169,4 +156,25 @@ func (s *Store) Counts(ctx context.Context, ids []domain.PollID) ([]domain.Count
 		return nil, err
 	}
 	return counts, nil
+}
+
+// countsOf calls found with the counts of a poll that exists in a state below
+// the given one.
+func (c *conn) countsOf(id domain.PollID, below domain.PollState, found func(domain.Counts)) error {
+	return c.rows(`SELECT c.votes, coalesce(c.skips, 0), coalesce(c.updated_at, p.published_at),
+		CASE WHEN c.votes IS NULL THEN json_array_length(p.options) END
+		FROM polls p LEFT JOIN poll_counts c ON c.poll_id = p.id WHERE p.id = ? AND p.state < ?`,
+		func(r *sqlite.Stmt) error {
+			n := domain.Counts{Poll: id, Skips: r.ColumnInt64(1), UpdatedAt: fromMillis(r.ColumnInt64(2))}
+			var err error
+			if r.ColumnIsNull(0) {
+				n.Votes = make([]int64, r.ColumnInt(3))
+			} else {
+				n.Votes, err = parseCounts(r.ColumnText(0))
+			}
+			if err == nil {
+				found(n)
+			}
+			return err
+		}, int64(id), int64(below))
 }

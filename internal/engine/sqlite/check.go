@@ -292,9 +292,19 @@ var checkRules = []rule{
 			(SELECT count(*) FROM refresh_tokens WHERE session_id = s.id AND used_at IS NULL) <> 1`,
 	},
 	{
+		invariant: 18, text: "a banned user has no session that was not ended",
+		query: `SELECT 'user ' || id FROM users u WHERE banned_at IS NOT NULL
+			AND EXISTS (SELECT 1 FROM sessions WHERE user_id = u.id AND ended_at IS NULL)`,
+	},
+	{
+		invariant: 19, text: "a session that ended with its user is nobody's any more",
+		query: `SELECT 'a session of user ' || user_id FROM sessions WHERE id IN (SELECT id FROM erased_sessions)`,
+	},
+	{
 		invariant: 19, text: "of an erased user nothing but votes, skips and the tombstone is left",
 		query: `SELECT 'user ' || id FROM users u WHERE erased_at IS NOT NULL AND (
-			coalesce(username, username_key, email, email_key, password_hash) IS NOT NULL
+			coalesce(username, username_key, email, email_key, password_hash, banned_at) IS NOT NULL
+			OR EXISTS (SELECT 1 FROM daily_polls WHERE user_id = u.id)
 			OR EXISTS (SELECT 1 FROM sessions WHERE user_id = u.id)
 			OR EXISTS (SELECT 1 FROM idempotency_keys WHERE user_id = u.id)
 			OR EXISTS (SELECT 1 FROM polls WHERE author_id = u.id))`,

@@ -166,7 +166,14 @@ var faults = map[string][]string{
 		`DELETE FROM refresh_tokens`,
 		`INSERT INTO refresh_tokens (token_hash, session_id, created_at) SELECT zeroblob(32), id, 0 FROM sessions LIMIT 1`,
 	},
+	"a banned user has no session that was not ended": {
+		`UPDATE users SET banned_at = 1 WHERE id = 1`,
+		`UPDATE users SET banned_at = 1 WHERE id = 2`,
+	},
+	"a session that ended with its user is nobody's any more": {`INSERT INTO erased_sessions SELECT id, 1 FROM sessions LIMIT 1`},
 	"of an erased user nothing but votes, skips and the tombstone is left": {
+		`UPDATE users SET banned_at = 1 WHERE id = 4`,
+		`INSERT INTO daily_polls VALUES (4, 1, 1)`,
 		`UPDATE users SET email_key = 'someone' WHERE id = 4`,
 		`UPDATE sessions SET user_id = 4`,
 		`UPDATE idempotency_keys SET user_id = 4`,
@@ -197,12 +204,9 @@ func plantedBase(t *testing.T) string {
 	must(t, s.AddDeadLetter(ctx, domain.DeadLetter{Queue: "q", Event: domain.Event{ID: "1-0", Data: []byte("{}")}}))
 	s.withWriter(func(w *writer) {
 		must(t, w.run(`INSERT INTO idempotency_keys SELECT 1, 'k', zeroblob(32), min(id), 1 FROM polls`))
-		// An erased user, as the schema describes one.
-		must(t, w.run(`DELETE FROM sessions WHERE user_id = 4`))
-		must(t, w.run(`DELETE FROM user_state WHERE user_id = 4`))
-		must(t, w.run(`UPDATE users SET username = NULL, username_key = NULL, email = NULL, email_key = NULL,
-			password_hash = NULL, erased_at = 1 WHERE id = 4`))
 	})
+	_, err = s.EraseUser(ctx, users[3], "")
+	must(t, err)
 	wantClean(t, s)
 	must(t, s.Close())
 	return path

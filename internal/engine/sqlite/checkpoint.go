@@ -27,8 +27,8 @@ const (
 	logBytes = 288 << 20
 )
 
-// checkpoints copies the log into the database file whenever it is long, until
-// ctx ends.
+// checkpoints copies the log into the database file whenever it is long, and
+// wipes when something was taken away, until ctx ends.
 func (s *Store) checkpoints(ctx context.Context, c *conn) {
 	defer close(s.done)
 	defer func() {
@@ -38,10 +38,22 @@ func (s *Store) checkpoints(ctx context.Context, c *conn) {
 	}()
 	tick := time.NewTicker(checkpointEvery)
 	defer tick.Stop()
+	wipe := time.NewTicker(wipeEvery)
+	defer wipe.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-wipe.C:
+			if s.traces.Load() == 0 {
+				continue
+			}
+			start := time.Now()
+			if err := s.wipeBeside(ctx, c); err != nil && ctx.Err() == nil {
+				s.log.Error("wipe", "error", err)
+			}
+			s.metrics.observe(opWipe, start)
+			continue
 		case <-tick.C:
 		}
 		if s.written.Load() < checkpointPages {

@@ -34,10 +34,11 @@ func (w *writer) prepareInteract() error {
 		return stmt
 	}
 	w.interact = interactStatements{
-		// An erased user has no state.
+		// An erased user has no state, and a banned one is as good as erased.
 		user: prepare(`SELECT version, coalesce(
 			(SELECT vote_count FROM daily_votes WHERE user_id = ?1 AND vote_date = ?2), 0)
-			FROM user_state WHERE user_id = ?1`),
+			FROM user_state WHERE user_id = ?1
+			AND NOT EXISTS (SELECT 1 FROM users WHERE id = ?1 AND banned_at IS NOT NULL)`),
 		prior: prepare(`SELECT
 			(SELECT option_index FROM votes WHERE user_id = ?1 AND poll_id = ?2),
 			EXISTS (SELECT 1 FROM skips WHERE user_id = ?1 AND poll_id = ?2)`),

@@ -14,10 +14,16 @@ const (
 	opReady operation = iota
 	opCreateUser
 	opUser
+	opUsers
 	opUserTotals
+	opUpdateUser
+	opEraseUser
+	opSetBanned
+	opExport
 	opCreateSession
 	opRotateRefresh
 	opSession
+	opSessions
 	opEndSession
 	opEndedSessions
 	opPruneSessions
@@ -47,16 +53,17 @@ const (
 	opArchive
 	opCheck
 	opCheckpoint
+	opWipe
 	operations
 )
 
 var operationNames = [operations]string{
-	"ready", "create_user", "user", "user_totals", "create_session", "rotate_refresh", "session",
-	"end_session", "ended_sessions", "prune_sessions", "interact", "user_states", "seen", "prior",
+	"ready", "create_user", "user", "users", "user_totals", "update_user", "erase_user", "set_banned", "export",
+	"create_session", "rotate_refresh", "session", "sessions", "end_session", "ended_sessions", "prune_sessions", "interact", "user_states", "seen", "prior",
 	"publish", "delete_poll", "set_poll_state", "polls", "prune_keys", "load_catalogue",
 	"catalogue_since", "counts", "search", "rank", "ranking", "claim_outbox", "delete_outbox",
 	"outbox_lag", "add_dead_letter", "dead_letters", "replay_dead_letters",
-	"drop_dead_letters", "import", "archive", "check", "checkpoint",
+	"drop_dead_letters", "import", "archive", "check", "checkpoint", "wipe",
 }
 
 func (o operation) String() string { return operationNames[o] }

@@ -64,7 +64,7 @@ func (w *writer) publicationFacts(
 			authors[p.Author] = a
 			err := w.row(`SELECT username, coalesce(
 				(SELECT poll_count FROM daily_polls WHERE user_id = ?1 AND poll_date = ?2), 0)
-				FROM users WHERE id = ?1 AND erased_at IS NULL`,
+				FROM users WHERE id = ?1 AND erased_at IS NULL AND banned_at IS NULL`,
 				func(r *sqlite.Stmt) error {
 					*a = author{exists: true, name: r.ColumnText(0), today: r.ColumnInt(1)}
 					return nil

@@ -62,6 +62,7 @@ type Store struct {
 	count   int          // of readers
 
 	written atomic.Int64 // estimate of the pages in the log that wait for a checkpoint
+	traces  atomic.Int64 // names and addresses taken away since the last wipe
 
 	ranking sync.Mutex // held while a ranking is made
 	leases  leases
@@ -137,7 +138,15 @@ func open(ctx context.Context, o Options) (*Store, error) {
 		for _, c := range opened[2:] {
 			s.readers <- c
 		}
-		err = opened[0].pragma("cache_size", fmt.Sprintf("-%d", writerCache>>10))
+		err = errors.Join(
+			opened[0].pragma("cache_size", fmt.Sprintf("-%d", writerCache>>10)),
+			opened[0].assert("secure_delete", "FAST", "2"),
+		)
+	}
+	if err == nil && !outdated {
+		var mark int64
+		mark, err = opened[0].mark()
+		s.traces.Store(mark)
 	}
 	if err == nil {
 		s.metrics, err = newMetrics(o.Registerer, path)
@@ -237,6 +246,9 @@ func (s *Store) closeAll() error {
 		err = errors.Join(err, (<-s.readers).Close())
 	}
 	w := <-s.writer
+	if s.traces.Load() > 0 {
+		err = errors.Join(err, s.wipeNow(w))
+	}
 	err = errors.Join(err, w.Close()) // the last connection checkpoints
 	s.metrics.unregister()
 	if err = errors.Join(err, s.lock.Close()); err != nil {

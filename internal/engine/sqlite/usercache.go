@@ -24,7 +24,7 @@ type cachedUser struct {
 // userCache remembers users between batches. It cannot be stale, for the reasons
 // given at [pollCache]: it belongs to the writer, is changed with what the
 // writer's transaction writes, and is cleared when one that changed it does not
-// commit. A transaction that ends a user forgets it. Users that do not exist are
+// commit. A transaction that erases or bans a user forgets it. Users that do not exist are
 // not remembered.
 type userCache struct {
 	users map[domain.UserID]*cachedUser
@@ -46,8 +46,11 @@ func (c *userCache) undo() {
 	}
 }
 
-// clear is called by a transaction that changes users other than by put.
+// clear is called by a transaction that changes users other than by put, forget
+// by one that ends a user.
 func (c *userCache) clear() { clear(c.users) }
+
+func (c *userCache) forget(id domain.UserID) { delete(c.users, id) }
 
 // get returns what is known of a user, as of the day it says; nil when nothing.
 func (c *userCache) get(id domain.UserID) *cachedUser { return c.users[id] }
