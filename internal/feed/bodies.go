@@ -6,6 +6,7 @@ import (
 	"maps"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -15,7 +16,8 @@ import (
 )
 
 // body is a poll as JSON, everything up to the value of totalVotes. A poll's
-// content never changes, so a body never becomes outdated.
+// content never changes, but its author may be renamed or erased, and it may be
+// deleted: then it is forgotten.
 type body struct {
 	json    []byte   // nil: there is no such poll
 	options []string // their texts, which every vote's answer needs
@@ -25,6 +27,10 @@ const bodyOverhead = 120 // bytes that the cache spends on an entry
 
 // bodies keeps polls' JSON, bounded in bytes. A poll that is missing is fetched
 // once, however many pages want it at the same time.
+//
+// Once forget has returned, nobody who asks later gets what was read before: the
+// cache holds it no longer, no query under way will put it back, and none is
+// joined.
 type bodies struct {
 	store        domain.Store
 	cache        *otter.Cache[domain.Position, body]
@@ -32,6 +38,8 @@ type bodies struct {
 
 	mu      sync.Mutex
 	flights map[domain.Position]*bodyFlight
+	// forgotten counts the calls of forget. It is raised under mu.
+	forgotten atomic.Int64
 }
 
 // bodyFlight is a query under way for some bodies.
@@ -123,7 +131,9 @@ func (b *bodies) fetch(ctx context.Context, want []domain.Position) (map[domain.
 		own.found, own.err = b.query(ctx, mine)
 		b.mu.Lock()
 		for _, p := range mine {
-			delete(b.flights, p)
+			if b.flights[p] == own {
+				delete(b.flights, p)
+			}
 		}
 		b.mu.Unlock()
 		close(own.done)
@@ -154,6 +164,7 @@ func (b *bodies) fetch(ctx context.Context, want []domain.Position) (map[domain.
 }
 
 func (b *bodies) query(ctx context.Context, positions []domain.Position) (map[domain.Position]body, error) {
+	forgotten := b.forgotten.Load()
 	polls, err := b.store.PollsAt(ctx, positions)
 	if err != nil {
 		return nil, fault(err)
@@ -165,13 +176,27 @@ func (b *bodies) query(ctx context.Context, positions []domain.Position) (map[do
 			return nil, domain.Fault(domain.CodeInternal, err)
 		}
 		found[polls[i].Position] = x
-		b.cache.Set(polls[i].Position, x)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.forgotten.Load() == forgotten { // else any of them may be outdated
+		for p, x := range found {
+			b.cache.Set(p, x)
+		}
 	}
 	return found, nil
 }
 
-// forget drops the body of a poll that was deleted.
-func (b *bodies) forget(p domain.Position) { b.cache.Invalidate(p) }
+// forget drops the bodies of polls that were deleted or whose author changed.
+func (b *bodies) forget(positions ...domain.Position) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.forgotten.Add(1)
+	for _, p := range positions {
+		b.cache.Invalidate(p)
+		delete(b.flights, p)
+	}
+}
 
 // encodePoll returns {"id":..,"title":..,"options":[..],"tags":[..],
 // "createdAt":..,"author":{"id":..,"username":..} or null,"totalVotes": without

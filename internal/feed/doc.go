@@ -28,6 +28,9 @@
 //   - Walks. A cursor names a position (or a rank of one stored ranking) and
 //     the walk goes strictly on from there, so it has no repeats, and polls
 //     published meanwhile do not shift it.
+//   - Authors. Once [Feed.AuthorChanged] returned, no answer asked for later holds
+//     the former name. Polls whose author was renamed or erased get new revisions,
+//     so other processes forget their JSON when they tail these.
 //   - Totals never fall, and are at most a second old when a page is made.
 //   - Locks are taken in the order entry of a user, index; shards of the seen
 //     cache and everything else are leaves. No lock is held while the store or

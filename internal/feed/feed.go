@@ -197,11 +197,11 @@ func (f *Feed) tail(ctx context.Context, _ []struct{}) (map[struct{}]struct{}, e
 		if err != nil {
 			return nil, err
 		}
-		for _, e := range entries {
-			f.dropGone(e)
-		}
 		if len(entries) > 0 {
-			f.ix.tail(entries)
+			// After the change was committed, so a body made later is right.
+			if changed := f.ix.tail(entries); len(changed) > 0 {
+				f.bodies.forget(changed...)
+			}
 		}
 		if len(entries) < tailLimit {
 			f.ix.complete()
@@ -367,17 +367,26 @@ func (f *Feed) Changed(e domain.Entry) {
 	if !f.accepting.Load() {
 		return
 	}
-	f.dropGone(e)
+	if e.State == domain.PollDeleted {
+		f.bodies.forget(e.Position)
+	}
 	if f.ix.announce(e) {
 		f.Wake()
 	}
 }
 
-func (f *Feed) dropGone(e domain.Entry) {
-	if e.State == domain.PollDeleted {
-		f.bodies.forget(e.Position)
+// AuthorChanged says that the polls at the positions name their author otherwise
+// than before: the author was renamed or erased. When it has returned, no answer
+// asked for later holds the former name. Other processes learn it by tailing.
+func (f *Feed) AuthorChanged(positions []domain.Position) {
+	if len(positions) > 0 {
+		f.bodies.forget(positions...)
+		f.Wake()
 	}
 }
+
+// ForgetUser drops what is remembered of a user that was erased.
+func (f *Feed) ForgetUser(ctx context.Context, user domain.UserID) { f.seen.forget(ctx, user) }
 
 // Wake says that the store has changes. It never blocks.
 func (f *Feed) Wake() {

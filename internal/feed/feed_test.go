@@ -60,6 +60,7 @@ func (c *testClock) advance(d time.Duration) {
 type hooked struct {
 	domain.Store
 	before atomic.Pointer[func(method string) error]
+	after  atomic.Pointer[func()] // of PollsAt
 	reads  atomic.Int64
 
 	mu     sync.Mutex
@@ -116,7 +117,11 @@ func (h *hooked) PollsAt(ctx context.Context, positions []domain.Position) ([]do
 	if err := h.call("PollsAt"); err != nil {
 		return nil, err
 	}
-	return h.Store.PollsAt(ctx, positions)
+	polls, err := h.Store.PollsAt(ctx, positions)
+	if f := h.after.Load(); f != nil {
+		(*f)()
+	}
+	return polls, err
 }
 
 func (h *hooked) LoadCatalogue(ctx context.Context, visit func(domain.Entry) error) (int64, error) {

@@ -137,14 +137,18 @@ func (ix *index) announce(e domain.Entry) (gap bool) {
 	return ix.horizon != maxPosition
 }
 
-// tail applies entries that follow the tailed revision, by revision.
-func (ix *index) tail(entries []domain.Entry) {
+// tail applies entries that follow the tailed revision, by revision. It returns
+// the known polls that have changed otherwise than this process announced.
+func (ix *index) tail(entries []domain.Entry) (changed []domain.Position) {
 	const atOnce = 64
 	for chunk := range slices.Chunk(entries, atOnce) {
 		ix.mu.Lock()
 		for _, e := range chunk {
 			early := ix.early[e.Position]
 			if e.Position > 0 && e.Revision > max(ix.tailed, early) {
+				if e.Position <= ix.newest() && ix.states[e.Position] != stateUnknown {
+					changed = append(changed, e.Position)
+				}
 				ix.put(e)
 			} else if early > 0 {
 				ix.raise(e.Position, e.Votes) // which the announced entry lacked
@@ -158,6 +162,7 @@ func (ix *index) tail(entries []domain.Entry) {
 		ix.tailed = max(ix.tailed, chunk[len(chunk)-1].Revision)
 		ix.mu.Unlock()
 	}
+	return changed
 }
 
 // complete says that nothing followed the tailed revision when the store was

@@ -320,6 +320,9 @@ func (f *Feed) appendPolls(ctx context.Context, dst []byte, s *scratch) ([]byte,
 type popular struct {
 	at   time.Time
 	json []byte
+	// forgotten is that of the bodies when it was made: a poll that was deleted
+	// or whose author changed since may be in it as it was.
+	forgotten int64
 }
 
 // popularLife is how long an answer is given again.
@@ -344,8 +347,14 @@ func (f *Feed) AppendPopular(ctx context.Context, dst []byte, limit int) ([]byte
 		return dst, errStarting
 	}
 	slot := &f.popular.pages[limit]
+	usable := func() *popular {
+		if p := slot.Load(); p != nil && p.forgotten == f.bodies.forgotten.Load() {
+			return p
+		}
+		return nil
+	}
 	fresh := func() *popular {
-		if p := slot.Load(); p != nil && f.clock.Now().Sub(p.at) < popularLife {
+		if p := usable(); p != nil && f.clock.Now().Sub(p.at) < popularLife {
 			return p
 		}
 		return nil
@@ -364,10 +373,10 @@ func (f *Feed) AppendPopular(ctx context.Context, dst []byte, limit int) ([]byte
 			case err == nil:
 				p = made
 				slot.Store(made)
-			case slot.Load() != nil:
-				p = slot.Load()
 			default:
-				return dst, err
+				if p = usable(); p == nil {
+					return dst, err
+				}
 			}
 		}
 	}
@@ -375,7 +384,7 @@ func (f *Feed) AppendPopular(ctx context.Context, dst []byte, limit int) ([]byte
 }
 
 func (f *Feed) makePopular(ctx context.Context, limit int) (*popular, error) {
-	p := &popular{at: f.clock.Now()}
+	p := &popular{at: f.clock.Now(), forgotten: f.bodies.forgotten.Load()}
 	s := getScratch()
 	defer s.release()
 	var ranked wordSet

@@ -145,12 +145,29 @@ func (s *seenShard) account(e *seenEntry) {
 	s.bytes += size - e.accounted
 	e.accounted = size
 	for s.bytes > s.limit && s.lru.prev != &s.lru {
-		last := s.lru.prev
-		s.unlink(last)
-		delete(s.entries, last.user)
-		last.evicted = true
-		s.bytes -= last.accounted
+		s.drop(s.lru.prev)
 	}
+}
+
+// forget drops a user.
+func (c *seenCache) forget(ctx context.Context, user domain.UserID) {
+	s := c.shard(user)
+	s.mu.Lock()
+	if e, ok := s.entries[user]; ok {
+		s.drop(e)
+	}
+	s.mu.Unlock()
+	if c.cache != nil {
+		c.cache.Delete(ctx, seenKey(user))
+	}
+}
+
+// drop takes an entry out. The caller holds the shard's lock.
+func (s *seenShard) drop(e *seenEntry) {
+	s.unlink(e)
+	delete(s.entries, e.user)
+	e.evicted = true
+	s.bytes -= e.accounted
 }
 
 // resize tells the shard that an entry's set has changed.
