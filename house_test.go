@@ -110,6 +110,7 @@ var clocks = map[string]string{
 	"internal/domain/ports.go: SystemClock.Now":               "it is the clock",
 	"internal/api/call.go: call.read":                         "the deadline of a socket is by the machine's clock",
 	"internal/ops/progress/progress.go: Bar.Enter":            "how long a stage takes is measured",
+	"internal/api/person.go: exportWriter.Write":              "the deadline of a socket is by the machine's clock",
 	"internal/ops/replay/wire.go: deadline":                   "the deadline of a socket is by the machine's clock",
 	"internal/engine/memory/bus.go: queue.try":                "a timer waits for it, and timers go by the machine's clock",
 	"internal/voting/batcher.go: batcher.submit":              "how long a request waits in the queue is measured",

@@ -12,7 +12,7 @@
 // also take names in any case, repeated names and broken UTF-8.
 //
 // Shared memory: everything in server is set by [New] and never changes, but
-// the pool of calls, the metrics and the counter of requests in flight, which
+// the pool of calls, the places for exports, the metrics and the counter of requests in flight, which
 // are safe by themselves. A call belongs to one request.
 package api
 
@@ -81,6 +81,7 @@ type server struct {
 
 	metrics *metrics
 	calls   sync.Pool
+	exports chan struct{} // one element per export being written
 
 	openapi, docs, codes, index static
 }
@@ -102,7 +103,7 @@ func New(c Config) (http.Handler, error) {
 		account: c.Account, voting: c.Voting, feed: c.Feed, live: c.Live, store: c.Store,
 		limiter: c.Limiter, clock: c.Clock, logger: c.Logger, limits: c.Limits, draining: c.Draining,
 		proxied: len(c.TrustedProxies) > 0, cors: origins, bodyTimeout: c.BodyTimeout,
-		metrics: newMetrics(c.Registry),
+		metrics: newMetrics(c.Registry), exports: make(chan struct{}, exportsAtOnce),
 	}
 	s.calls.New = func() any { return new(call) }
 

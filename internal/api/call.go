@@ -232,7 +232,7 @@ func (c *call) parse() error {
 	}
 	if c.route.body == needBody || len(c.body) > 0 {
 		if len(c.body) == 0 {
-			return domain.E(domain.CodeMalformed, "The request needs a JSON body.")
+			return errNoBody
 		}
 		if err := c.document.parse(c.body); err != nil {
 			return err
@@ -243,6 +243,8 @@ func (c *call) parse() error {
 	}
 	return nil
 }
+
+var errNoBody = domain.E(domain.CodeMalformed, "The request needs a JSON body.")
 
 // read reads the body into c.body: 415, 413, 408 or 400 when it cannot.
 func (c *call) read(r *http.Request) *domain.Error {
@@ -364,14 +366,7 @@ func (c *call) send(status int, contentType []string, body []byte) {
 		c.values[1] = strconv.Itoa(len(body))
 		h["Content-Length"] = c.values[1:2:2]
 	}
-	if c.windowed {
-		c.values[2] = strconv.Itoa(c.window.Limit)
-		c.values[3] = strconv.Itoa(max(c.window.Remaining, 0))
-		c.values[4] = strconv.FormatInt((c.window.Reset.UnixMilli()+999)/1000, 10)
-		h["X-Ratelimit-Limit"] = c.values[2:3:3]
-		h["X-Ratelimit-Remaining"] = c.values[3:4:4]
-		h["X-Ratelimit-Reset"] = c.values[4:5:5]
-	}
+	c.tellWindow()
 	if _, ok := h["Cache-Control"]; !ok {
 		h["Cache-Control"] = headerNoStore
 	}
@@ -382,6 +377,20 @@ func (c *call) send(status int, contentType []string, body []byte) {
 	}
 	// An error here means that the client is gone; there is nobody to tell.
 	_, _ = c.g.Writer.Write(body)
+}
+
+// tellWindow sets the rate limit headers.
+func (c *call) tellWindow() {
+	if !c.windowed {
+		return
+	}
+	h := c.header()
+	c.values[2] = strconv.Itoa(c.window.Limit)
+	c.values[3] = strconv.Itoa(max(c.window.Remaining, 0))
+	c.values[4] = strconv.FormatInt((c.window.Reset.UnixMilli()+999)/1000, 10)
+	h["X-Ratelimit-Limit"] = c.values[2:3:3]
+	h["X-Ratelimit-Remaining"] = c.values[3:4:4]
+	h["X-Ratelimit-Reset"] = c.values[4:5:5]
 }
 
 // sendJSON answers with a value of a documented shape.

@@ -15,6 +15,7 @@ const (
 
 	exampleUser    = `{"id":17,"username":"mira","email":"mira@example.org","createdAt":"2025-11-17T08:30:00Z"}`
 	exampleSession = `{"user":` + exampleUser + `,"token":"eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.e30.c2ln","refreshToken":"oXf0bXc3Zk1hN3dR","expiresAt":"2025-11-18T08:30:00Z"}`
+	exampleProfile = `{"id":17,"username":"mira","email":"mira@example.org","createdAt":"2025-11-17T08:30:00Z","votesToday":27,"votesRemainingToday":73,"totals":{"votes":1204,"skips":310,"polls":3}}`
 	examplePoll    = `{"id":116114440929280,"title":"Should the old tram line come back?","options":["Yes, all of it","Only the centre","No"],"tags":["city","transport"],"createdAt":"2025-11-17T09:00:00Z","author":{"id":17,"username":"mira"},"totalVotes":4}`
 	exampleViewed  = `{"id":116114440929280,"title":"Should the old tram line come back?","options":["Yes, all of it","Only the centre","No"],"tags":["city","transport"],"createdAt":"2025-11-17T09:00:00Z","author":{"id":17,"username":"mira"},"totalVotes":4,"viewer":{"voted":true,"optionIndex":1,"skipped":false}}`
 	exampleMade    = `{"id":116114440929280,"title":"Should the old tram line come back?","options":["Yes, all of it","Only the centre","No"],"tags":["city","transport"],"createdAt":"2025-11-17T09:00:00Z","author":{"id":17,"username":"mira"},"totalVotes":0}`
@@ -22,35 +23,46 @@ const (
 	exampleCSV     = "pollId,version,totalVotes,totalSkips,optionIndex,option,count,percentage,updatedAt\r\n116114440929280,6,4,2,0,\"Yes, all of it\",2,50.0,2025-11-17T09:12:31.118Z\r\n"
 )
 
+// webClient is the parameter by which the web page asks for the cookie form.
+var webClient = &huma.Param{
+	Name: "X-Vote-Client", In: "header",
+	Description: "web: the refresh token travels only in the cookie vote_refresh (HttpOnly, SameSite=Strict, Path=/api/auth, Secure except on localhost), set by register, login and refresh, cleared by logout, erasure and a refused refresh.",
+	Schema:      &huma.Schema{Type: huma.TypeString},
+}
+
 var exampleRegistration = map[string]string{"ordinary": `{"username":"mira","email":"mira@example.org","password":"correct horse battery"}`}
 
 // descriptions say what each call does, by method and path.
 var descriptions = map[string]description{
 	"POST /api/auth/register": {
 		id: "register", group: groupAccounts, summary: "Make an account and sign in",
-		text: "The username is unique without regard to case, the e-mail address too. Besides the request window, registrations are limited per address.",
-		body: registration{}, bodyExamples: exampleRegistration,
+		text:   "The username is unique without regard to case, the e-mail address too. Besides the request window, registrations are limited per address.",
+		params: []*huma.Param{webClient},
+		body:   registration{}, bodyExamples: exampleRegistration,
 		answers: []answer{{status: 201, text: "The account and its first session.", shape: sessionShape{}, example: exampleSession}},
 		codes:   []domain.Code{domain.CodeEmailTaken, domain.CodeUsernameTaken, domain.CodeOverloaded, domain.CodeOutcomeUnknown},
 	},
 	"POST /api/auth/login": {
 		id: "login", group: groupAccounts, summary: "Sign in",
-		text: "The answer is the same, and takes the same time, for an unknown address and a wrong password. Besides the request window, logins are limited per account and per address.",
-		body: credentials{}, bodyExamples: map[string]string{"ordinary": `{"email":"mira@example.org","password":"correct horse battery"}`},
+		text:   "The answer is the same, and takes the same time, for an unknown address and a wrong password. Besides the request window, logins are limited per account and per address.",
+		params: []*huma.Param{webClient},
+		body:   credentials{}, bodyExamples: map[string]string{"ordinary": `{"email":"mira@example.org","password":"correct horse battery"}`},
 		answers: []answer{{status: 200, text: "A new session.", shape: sessionShape{}, example: exampleSession}},
-		codes:   []domain.Code{domain.CodeInvalidCredentials, domain.CodeOverloaded, domain.CodeOutcomeUnknown},
+		codes:   []domain.Code{domain.CodeInvalidCredentials, domain.CodeBanned, domain.CodeOverloaded, domain.CodeOutcomeUnknown},
 	},
 	"POST /api/auth/refresh": {
 		id: "refresh", group: groupAccounts, summary: "Trade a refresh token for a new pair",
-		text: "The old refresh token dies. Using it again ends the whole session, so do not repeat this call after a lost answer: log in.",
-		body: refreshRequest{}, bodyExamples: map[string]string{"ordinary": `{"refreshToken":"oXf0bXc3Zk1hN3dR"}`},
+		text:   "The old refresh token dies. Using it again ends the whole session, so do not repeat this call after a lost answer: log in. With X-Vote-Client: web and no body the token is read from the cookie, for requests of the same origin only (Sec-Fetch-Site, Origin).",
+		params: []*huma.Param{webClient},
+		body:   refreshRequest{}, bodyExamples: map[string]string{"ordinary": `{"refreshToken":"oXf0bXc3Zk1hN3dR"}`},
 		answers: []answer{{status: 200, text: "A new pair of tokens of the same session.", shape: sessionShape{}, example: exampleSession}},
-		codes:   []domain.Code{domain.CodeInvalidRefreshToken, domain.CodeRefreshReused, domain.CodeOutcomeUnknown},
+		codes:   []domain.Code{domain.CodeInvalidRefreshToken, domain.CodeRefreshReused, domain.CodeBanned, domain.CodeForbidden, domain.CodeOutcomeUnknown},
 	},
 	"POST /api/auth/logout": {
 		id: "logout", group: groupAccounts, summary: "End a session",
-		text: "The one of the access token, or that of the refresh token in the body. Its access tokens stop working within five seconds, here at once.",
-		body: logoutRequest{}, bodyExamples: map[string]string{"other session": `{"refreshToken":"oXf0bXc3Zk1hN3dR"}`},
+		text:   "The one of the access token, or that of the refresh token in the body. Its access tokens stop working within five seconds, here at once. With X-Vote-Client: web and no body the session of the cookie is ended, for requests of the same origin only.",
+		params: []*huma.Param{webClient},
+		body:   logoutRequest{}, bodyExamples: map[string]string{"other session": `{"refreshToken":"oXf0bXc3Zk1hN3dR"}`},
 		answers: []answer{{status: 204, text: "The session has ended."}},
 		codes:   []domain.Code{domain.CodeInvalidRefreshToken, domain.CodeOutcomeUnknown},
 	},
@@ -58,8 +70,56 @@ var descriptions = map[string]description{
 		id: "me", group: groupAccounts, summary: "Your own profile",
 		answers: []answer{{
 			status: 200, text: "The profile, with the votes of today.", shape: profileShape{},
-			example: `{"id":17,"username":"mira","email":"mira@example.org","createdAt":"2025-11-17T08:30:00Z","votesToday":27,"votesRemainingToday":73,"totals":{"votes":1204,"skips":310,"polls":3}}`,
+			example: exampleProfile,
 		}},
+	},
+	"PATCH /api/users/me": {
+		id: "updateMe", group: groupAccounts, summary: "Change your account",
+		text: "What is not given stays. E-mail address and password need currentPassword. A new password ends the other sessions. The call also counts like a login, per account and per address.",
+		body: updateRequest{}, bodyExamples: map[string]string{
+			"username": `{"username":"mira.k"}`, "password": `{"password":"battery correct horse","currentPassword":"correct horse battery"}`,
+		},
+		answers: []answer{{status: 200, text: "The profile as it is now.", shape: profileShape{}, example: exampleProfile}},
+		codes: []domain.Code{
+			domain.CodeWrongPassword, domain.CodeEmailTaken, domain.CodeUsernameTaken, domain.CodeOverloaded, domain.CodeOutcomeUnknown,
+		},
+	},
+	"DELETE /api/users/me": {
+		id: "eraseMe", group: groupAccounts, summary: "Erase your account",
+		text: "For good. Name and e-mail address are free again at once. Sessions end. Your votes and skips stay counted, without your name; your polls stay without an author. The call also counts like a login, per account and per address.",
+		body: erasureRequest{}, bodyExamples: map[string]string{"ordinary": `{"password":"correct horse battery"}`},
+		answers: []answer{{status: 204, text: "The account is gone."}},
+		codes:   []domain.Code{domain.CodeWrongPassword, domain.CodeOverloaded, domain.CodeOutcomeUnknown},
+	},
+	"GET /api/users/me/sessions": {
+		id: "listSessions", group: groupAccounts, summary: "Where you are signed in",
+		params: []*huma.Param{
+			queryParam("limit", "Sessions of one page.", wholeSchema(maxLimit, defaultSessions), 50),
+			queryParam("cursor", "nextCursor of the page before.", &huma.Schema{Type: huma.TypeString}, nil),
+		},
+		answers: []answer{{
+			status: 200, text: "Live sessions, newest first.", shape: sessionListShape{},
+			example: `{"items":[{"id":"mT0b3y0Xk2yq8mC1V1m7Qw","createdAt":"2025-11-17T08:30:00Z","current":true}],"nextCursor":null}`,
+		}},
+		codes: []domain.Code{domain.CodeInvalidCursor},
+	},
+	"DELETE /api/users/me/sessions/{sid}": {
+		id: "endSession", group: groupAccounts, summary: "End one of your sessions",
+		text: "Its access tokens stop working within five seconds, here at once. Ending a session that ended is no error.",
+		params: []*huma.Param{{
+			Name: "sid", In: "path", Required: true, Description: "The session's id.", Schema: &huma.Schema{Type: huma.TypeString}, Example: "mT0b3y0Xk2yq8mC1V1m7Qw",
+		}},
+		answers: []answer{{status: 204, text: "The session has ended."}},
+		codes:   []domain.Code{domain.CodeNotFound, domain.CodeOutcomeUnknown},
+	},
+	"GET /api/users/me/export": {
+		id: "exportMe", group: groupAccounts, summary: "Everything stored about you",
+		text: "One JSON file, written as it is read; what happens meanwhile may be in it or not.",
+		answers: []answer{{
+			status: 200, text: "The file.", shape: exportShape{}, headers: []string{"Content-Disposition", "Cache-Control"},
+			example: `{"exportedAt":"2025-11-17T10:00:00Z","profile":{"id":17,"username":"mira","email":"mira@example.org","createdAt":"2025-11-17T08:30:00Z","votesToday":1},"sessions":[{"id":"mT0b3y0Xk2yq8mC1V1m7Qw","createdAt":"2025-11-17T08:30:00Z","expiresAt":"2025-12-17T08:30:00Z"}],"votes":[{"pollId":116114440929280,"title":"Should the old tram line come back?","options":["Yes, all of it","Only the centre","No"],"optionIndex":1,"option":"Only the centre","createdAt":"2025-11-17T09:12:31.118Z"}],"skips":[],"polls":[{"id":116114440929280,"title":"Should the old tram line come back?","options":["Yes, all of it","Only the centre","No"],"tags":["city","transport"],"createdAt":"2025-11-17T09:00:00Z","state":"open","votes":[2,1,1],"totalVotes":4,"totalSkips":2}]}`,
+		}},
+		codes: []domain.Code{domain.CodeOverloaded},
 	},
 	"POST /api/polls": {
 		id: "createPoll", group: groupPolls, summary: "Publish a poll",

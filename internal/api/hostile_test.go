@@ -128,6 +128,54 @@ func attacks(s *site) []attack {
 		post("unsupported_media_type", votePath, `{"optionIndex":0}`, header)
 	}
 
+	// The same for the calls that change an account.
+	for _, method := range []string{"PATCH", "DELETE"} {
+		change := func(code, body string) {
+			add(code, method+" /api/users/me "+body, crafted(method, "/api/users/me", token, body))
+		}
+		for _, body := range []string{``, `{`, `{"` + marker + `":}`, "\xff\xfe{\x00}\x00", strings.Repeat("[", 30_000)} {
+			change("malformed", body)
+		}
+		for _, body := range []string{
+			`{}`, `[]`, `7`, `null`, `{"` + marker + `":"` + marker + `"}`, `{"password":null}`, `{"password":["` + marker + `"]}`, `{"password":""}`,
+			`{"Password":"` + marker + `"}`, `{"is_admin":true,"id":1}`,
+		} {
+			change("invalid", body)
+		}
+	}
+	add("invalid", "a bad update", crafted("PATCH", "/api/users/me", token, `{"username":"`+marker+` !","email":"`+marker+`","password":"short"}`))
+	for _, body := range []string{
+		`{"currentPassword":"` + marker + `"}`, `{"currentPassword":"` + strings.Repeat("x", 50_000) + `","email":"x"}`,
+		`{"currentPassword":"\u0000","password":"` + marker + `"}`, `{"currentPassword":"","is_admin":true}`,
+	} {
+		add("wrong_password", "PATCH "+body, crafted("PATCH", "/api/users/me", token, body))
+	}
+	add("wrong_password", "an erasure", crafted("DELETE", "/api/users/me", token, `{"password":"`+marker+`"}`))
+	for _, sid := range []string{"x", marker, "..", "%00", "%2e%2e%2f", "'%20OR%201=1--", strings.Repeat("a", 5000), "AAAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAAAB"} {
+		add("not_found", "DELETE session "+sid, crafted("DELETE", "/api/users/me/sessions/"+sid, token, ""))
+	}
+	for _, cursor := range []string{"x", marker, "AAAA", "AAAAAAAAAAAAAAAAAAAAAAAA", strings.Repeat("A", 2000), "%F0%9F%8D%B5", "=="} {
+		get("invalid_cursor", "/api/users/me/sessions?cursor="+cursor)
+	}
+	for _, limit := range []string{"0", "-1", "101", "x", "1e1", "9999999999999999999"} {
+		get("invalid", "/api/users/me/sessions?limit="+limit)
+	}
+	for _, headers := range []string{
+		"Sec-Fetch-Site: cross-site", "Sec-Fetch-Site: same-site", "Sec-Fetch-Site: none", "Sec-Fetch-Site: " + marker, "Origin: null", "Origin: https://" + marker,
+		"Origin: https://vote.example.org." + marker, "Origin: vote.example.org", "Origin: ftp://vote.example.org", "Sec-Fetch-Site: same-origin\r\nOrigin: https://evil.example.org",
+		"Sec-Fetch-Site: cross-site\r\nOrigin: https://vote.example.org", "Origin: https://vote.example.org\r\nOrigin: https://vote.example.org", "X-A: b",
+	} {
+		for _, path := range []string{"/api/auth/refresh", "/api/auth/logout"} {
+			add("forbidden", "POST "+path+" "+headers, crafted("POST", path, token, "", "X-Vote-Client: web", "Cookie: vote_refresh={mira.refresh}", headers))
+		}
+	}
+	for _, value := range []string{"", marker, "{mira.refresh}; vote_refresh={mira.refresh}", "%00", strings.Repeat("a", 8000), `"{mira.refresh}`} {
+		add("invalid_refresh_token", "a cookie "+value, crafted("POST", "/api/auth/refresh", "", "", "X-Vote-Client: web", "Sec-Fetch-Site: same-origin", "Cookie: vote_refresh="+value))
+	}
+	for _, client := range []string{"Web", "web, web", "ios", "web\r\nX-Vote-Client: web"} {
+		add("malformed", "client "+client, crafted("POST", "/api/auth/refresh", "", "", "X-Vote-Client: "+client, "Sec-Fetch-Site: same-origin", "Cookie: vote_refresh={mira.refresh}"))
+	}
+
 	// Bodies that are not JSON, for every call that takes one.
 	for _, path := range []string{votePath, "/api/polls/{one}/skip", "/api/interactions", pollsPath, "/api/auth/register", "/api/auth/login", "/api/auth/refresh", "/api/auth/logout"} {
 		for _, body := range []string{`{`, `{"` + marker + `":}`, "\xff\xfe{\x00}\x00", "{\"a\":\"\xc3\x28\"}", strings.Repeat("[", 30_000)} {

@@ -154,6 +154,19 @@ func (o object) optionalText(name string) string {
 	return o.textAt(o.member(name), name)
 }
 
+// maybeText returns a string, nil when it is not given or wrong.
+func (o object) maybeText(name string) *string {
+	i := o.member(name)
+	if i == 0 {
+		return nil
+	}
+	s := o.textAt(i, name)
+	if o.in.faulty(o.path + name) {
+		return nil
+	}
+	return &s
+}
+
 func (o object) textAt(i int32, name string) string {
 	if i == 0 {
 		return ""

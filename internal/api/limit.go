@@ -114,6 +114,21 @@ func (c *call) admitLogin(email string) error {
 	return nil
 }
 
+// admitChange charges a change of the account of who is signed in like a login:
+// who holds a stolen token shall not find the password by guessing. The account
+// has a window of its own for it, so that others, who may guess at the login,
+// cannot keep its owner from changing the password.
+func (c *call) admitChange() error {
+	l := &c.s.limits
+	if err := c.take("rate:login:addr:"+c.address(), l.LoginPerAddressPerMinute, time.Minute, false); err != nil {
+		return err
+	}
+	if err := c.take(c.windowKey(":account"), l.LoginPerAccountPerMinute, time.Minute, false); err != nil {
+		return err
+	}
+	return nil
+}
+
 // admitRegistration charges a registration to its address.
 func (c *call) admitRegistration() error {
 	if err := c.take("rate:register:addr:"+c.address(), c.s.limits.RegistrationsPerAddressPerHour, time.Hour, false); err != nil {

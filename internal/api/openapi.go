@@ -48,7 +48,7 @@ const (
 )
 
 var groups = []*huma.Tag{
-	{Name: groupAccounts, Description: "Registering, signing in and out."},
+	{Name: groupAccounts, Description: "Registering, signing in and out, and what is stored about you."},
 	{Name: groupPolls, Description: "The feed, single polls and their tags."},
 	{Name: groupVotes, Description: "Choosing an option, or going on."},
 	{Name: groupResults, Description: "Counts, as documents that edge caches may keep for a second."},
@@ -273,6 +273,7 @@ func headers() map[string]*huma.Header {
 		"WWW-Authenticate":      {Description: "Bearer.", Schema: text},
 		"Location":              {Description: "Path of what was made.", Schema: text},
 		"ETag":                  {Description: "Strong; changes with every counted vote or skip.", Schema: text},
+		"Content-Disposition":   {Description: "Names the file.", Schema: text},
 		"Cache-Control":         {Description: "public, max-age=1, stale-while-revalidate=5 for anonymous callers; private, no-store with a valid token.", Schema: text},
 	}
 }

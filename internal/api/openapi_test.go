@@ -116,7 +116,7 @@ func TestOpenAPIMatchesRouter(t *testing.T) {
 func TestOpenAPIExamples(t *testing.T) {
 	t.Parallel()
 	v, paths := openDocument(t, newSite(t, nil))
-	fill := strings.NewReplacer("{id}", "116114440929280", "{file}", "style.css")
+	fill := strings.NewReplacer("{id}", "116114440929280", "{file}", "style.css", "{sid}", "mT0b3y0Xk2yq8mC1V1m7Qw")
 	checked := 0
 	for path, item := range paths {
 		for method, op := range item {
@@ -230,7 +230,8 @@ func number(t *testing.T, status string) int {
 func TestOpenAPIHoldsForAnswers(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, func(c *api.Config) { c.Limits = api.Limits{RequestsPerMinute: 1000, VotesPerMinute: 4, DailyVotes: 3} })
-	s.join("mira", "jonas")
+	s.join("mira", "jonas", "eve")
+	s.login("eve", "eve.phone")
 	s.publish("mira", "one", "two", "three", "four", "own", "closed")
 	s.setState("closed", domain.PollClosed)
 	v, paths := openDocument(t, s)
@@ -287,6 +288,18 @@ func TestOpenAPIHoldsForAnswers(t *testing.T) {
 		{"jonas", "DELETE /api/polls/{own}", "", nil},
 		{"mira", "DELETE /api/polls/{one}", "", nil},
 		{"mira", "DELETE /api/polls/{own}", "", nil},
+		{"mira", "PATCH /api/users/me", `{"username":"mira.k"}`, nil},
+		{"mira", "PATCH /api/users/me", `{"email":"mira@example.net","password":"battery correct","currentPassword":"correct horse"}`, nil},
+		{"mira", "PATCH /api/users/me", `{"email":"jonas@example.org","currentPassword":"battery correct"}`, nil},
+		{"mira", "PATCH /api/users/me", `{"email":"mira@example.net","currentPassword":"correct horse"}`, nil},
+		{"mira", "PATCH /api/users/me", `{}`, nil},
+		{"mira", "GET /api/users/me/sessions?limit=1", "", nil},
+		{"mira", "GET /api/users/me/sessions?cursor=x", "", nil},
+		{"mira", "DELETE /api/users/me/sessions/none", "", nil},
+		{"eve", "DELETE /api/users/me/sessions/{eve.phone}", "", nil},
+		{"mira", "GET /api/users/me/export", "", nil},
+		{"eve", "DELETE /api/users/me", `{"password":"wrong horse"}`, nil},
+		{"eve", "DELETE /api/users/me", `{"password":"correct horse"}`, nil},
 		{"mira", "POST /api/auth/logout", `{"refreshToken":"nothing"}`, nil},
 		{"mira", "POST /api/auth/logout", "", nil},
 		{"mira", "POST /api/auth/logout", "", nil},
@@ -392,8 +405,8 @@ func TestOpenAPIMatchesReaders(t *testing.T) {
 	if err := json.Unmarshal([]byte(s.do("", "GET", "/openapi.json", "").body), &d); err != nil {
 		t.Fatal(err)
 	}
-	faults := func(path, body string) map[string]string {
-		got := s.do("mira", "POST", strings.Replace(path, "{id}", "{one}", 1), body)
+	faults := func(method, path, body string) map[string]string {
+		got := s.do("mira", method, strings.Replace(path, "{id}", "{one}", 1), body)
 		var p struct {
 			Errors []struct{ Field, Message string }
 		}
@@ -407,11 +420,17 @@ func TestOpenAPIMatchesReaders(t *testing.T) {
 		return m
 	}
 	bodies := 0
+	type call struct{ method, path string }
+	calls := make(map[call]operation)
 	for path, item := range d.Paths {
-		op := item["post"]
-		if op.RequestBody == nil {
-			continue
+		for method, op := range item {
+			if op.RequestBody != nil {
+				calls[call{strings.ToUpper(method), path}] = op
+			}
 		}
+	}
+	for c, op := range calls {
+		method, path := c.method, c.path
 		bodies++
 		var schema struct {
 			Ref   string `json:"$ref"`
@@ -435,7 +454,7 @@ func TestOpenAPIMatchesReaders(t *testing.T) {
 			// An object is the wrong type for every field there is.
 			members = append(members, `"`+name+`":{}`)
 		}
-		got := faults(path, open+strings.Join(members, ",")+`,"another":1`+end)
+		got := faults(method, path, open+strings.Join(members, ",")+`,"another":1`+end)
 		for name := range shape.Properties {
 			if m := got[name]; m == "" || strings.Contains(m, "known") {
 				t.Errorf("%s: %s is documented and not read: %q", path, name, m)
@@ -444,7 +463,7 @@ func TestOpenAPIMatchesReaders(t *testing.T) {
 		if !strings.Contains(got["another"], "known") || len(got) != len(shape.Properties)+1 {
 			t.Errorf("%s: faults %v", path, got)
 		}
-		got = faults(path, open+`"another":1`+end)
+		got = faults(method, path, open+`"another":1`+end)
 		for _, name := range shape.Required {
 			if got[name] != "is required" {
 				t.Errorf("%s: %s is documented as required: %q", path, name, got[name])
@@ -456,7 +475,7 @@ func TestOpenAPIMatchesReaders(t *testing.T) {
 			}
 		}
 	}
-	if bodies != 8 {
+	if bodies != 10 {
 		t.Errorf("%d bodies", bodies)
 	}
 }

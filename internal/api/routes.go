@@ -39,13 +39,18 @@ const (
 
 // routes returns the whole route table. A GET answers HEAD too.
 func (s *server) routes(c Config) ([]endpoint, error) {
-	const get, post, del = http.MethodGet, http.MethodPost, http.MethodDelete
+	const get, post, patch, del = http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete
 	table := []endpoint{
 		{post, "/api/auth/register", anyone, requests, needBody, s.register, nil, nil},
 		{post, "/api/auth/login", anyone, requests, needBody, s.login, nil, nil},
-		{post, "/api/auth/refresh", anyone, requests, needBody, s.refresh, nil, nil},
+		{post, "/api/auth/refresh", anyone, requests, mayBody, s.refresh, checkRefresh, nil},
 		{post, "/api/auth/logout", user, requests, mayBody, s.logout, nil, nil},
 		{get, "/api/users/me", user, requests, noBody, s.me, nil, nil},
+		{patch, "/api/users/me", user, requests, needBody, s.update, nil, nil},
+		{del, "/api/users/me", user, requests, needBody, s.erase, nil, nil},
+		{get, "/api/users/me/sessions", user, requests, noBody, s.sessions, checkSessionCursor, nil},
+		{del, "/api/users/me/sessions/{sid}", user, requests, noBody, s.endSession, nil, nil},
+		{get, "/api/users/me/export", user, requests, noBody, s.export, nil, nil},
 		{post, "/api/polls", user, requests, needBody, s.createPoll, nil, nil},
 		{get, "/api/polls", user, requests, noBody, s.listPolls, checkPaging, nil},
 		{get, "/api/polls/popular", anyone, requests, noBody, s.popular, nil, nil},

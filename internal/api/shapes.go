@@ -8,6 +8,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"vote/internal/account"
 	"vote/internal/domain"
 )
 
@@ -91,6 +92,110 @@ func readLogout(in *input) logoutRequest {
 	return r
 }
 
+type updateRequest struct {
+	Username        *string `json:"username,omitempty" doc:"As for registration." minLength:"3" maxLength:"50" example:"mira.k"`
+	Email           *string `json:"email,omitempty" doc:"Needs currentPassword." maxLength:"254" example:"mira@example.net"`
+	Password        *string `json:"password,omitempty" doc:"Needs currentPassword; ends the other sessions." minLength:"8" maxLength:"128" example:"battery correct horse"`
+	CurrentPassword *string `json:"currentPassword,omitempty" doc:"Checked whenever it is given." example:"correct horse battery"`
+}
+
+func readUpdate(in *input) updateRequest {
+	o := in.object(0, bodyField, "", []string{"username", "email", "password", "currentPassword"})
+	r := updateRequest{o.maybeText("username"), o.maybeText("email"), o.maybeText("password"), o.maybeText("currentPassword")}
+	if !o.ok {
+		return r
+	}
+	// A member of a wrong type has its fault already, and is there.
+	u := r.update()
+	for name, field := range map[string]**string{"username": &u.Username, "email": &u.Email, "password": &u.Password} {
+		if in.faulty(name) {
+			*field = new("")
+		}
+	}
+	in.merge(u.Check(r.CurrentPassword != nil || in.faulty("currentPassword")))
+	return r
+}
+
+func (r updateRequest) update() account.Update {
+	return account.Update{Username: r.Username, Email: r.Email, Password: r.Password}
+}
+
+type erasureRequest struct {
+	Password string `json:"password" minLength:"1" example:"correct horse battery"`
+}
+
+// readErasure returns the password, empty when there is none.
+func readErasure(in *input) string {
+	o := in.object(0, bodyField, "", []string{"password"})
+	password := o.text("password")
+	if o.ok && password == "" {
+		in.check("password", "must not be empty")
+	}
+	return password
+}
+
+type sessionItemShape struct {
+	ID        string    `json:"id" example:"mT0b3y0Xk2yq8mC1V1m7Qw"`
+	CreatedAt time.Time `json:"createdAt"`
+	Current   bool      `json:"current" doc:"The session of the access token."`
+}
+
+type sessionListShape struct {
+	Items      []sessionItemShape `json:"items" maxItems:"100"`
+	NextCursor *string            `json:"nextCursor" doc:"For the next call; null at the end."`
+}
+
+// The shapes of an export, which account writes.
+type exportShape struct {
+	ExportedAt time.Time            `json:"exportedAt"`
+	Profile    exportProfileShape   `json:"profile"`
+	Sessions   []exportSessionShape `json:"sessions" doc:"Live ones, newest first."`
+	Votes      []exportVoteShape    `json:"votes" doc:"By poll id."`
+	Skips      []exportSkipShape    `json:"skips" doc:"By poll id."`
+	Polls      []exportOwnPollShape `json:"polls" doc:"Your own, by id."`
+}
+
+type exportProfileShape struct {
+	ID         domain.UserID `json:"id" minimum:"1"`
+	Username   string        `json:"username"`
+	Email      string        `json:"email"`
+	CreatedAt  time.Time     `json:"createdAt"`
+	VotesToday int           `json:"votesToday" minimum:"0"`
+}
+
+type exportSessionShape struct {
+	ID        string    `json:"id"`
+	CreatedAt time.Time `json:"createdAt"`
+	ExpiresAt time.Time `json:"expiresAt"`
+}
+
+type exportVoteShape struct {
+	PollID      domain.PollID `json:"pollId" minimum:"1"`
+	Title       string        `json:"title" doc:"Empty, like options, when the poll is hidden."`
+	Options     []string      `json:"options" maxItems:"20"`
+	OptionIndex int           `json:"optionIndex" minimum:"0" maximum:"19"`
+	Option      string        `json:"option"`
+	CreatedAt   time.Time     `json:"createdAt"`
+}
+
+type exportSkipShape struct {
+	PollID    domain.PollID `json:"pollId" minimum:"1"`
+	Title     string        `json:"title" doc:"Empty when the poll is hidden or deleted."`
+	CreatedAt time.Time     `json:"createdAt"`
+}
+
+type exportOwnPollShape struct {
+	ID         domain.PollID `json:"id" minimum:"1"`
+	Title      string        `json:"title"`
+	Options    []string      `json:"options" minItems:"2" maxItems:"20"`
+	Tags       []string      `json:"tags" minItems:"1" maxItems:"10"`
+	CreatedAt  time.Time     `json:"createdAt"`
+	State      string        `json:"state" enum:"open,closed,hidden"`
+	Votes      []int64       `json:"votes" doc:"By option." minItems:"2" maxItems:"20" minimum:"0"`
+	TotalVotes int64         `json:"totalVotes" minimum:"0"`
+	TotalSkips int64         `json:"totalSkips" minimum:"0"`
+}
+
 type userShape struct {
 	ID        domain.UserID `json:"id" minimum:"1" example:"17"`
 	Username  string        `json:"username" example:"mira"`
@@ -101,7 +206,7 @@ type userShape struct {
 type sessionShape struct {
 	User         userShape `json:"user"`
 	Token        string    `json:"token" doc:"The access token: Authorization: Bearer <token>." example:"eyJhbGciOi…"`
-	RefreshToken string    `json:"refreshToken" doc:"Good for one call of refresh." example:"oXf0…"`
+	RefreshToken string    `json:"refreshToken,omitempty" doc:"Good for one call of refresh. Absent with X-Vote-Client: web, which gets it in a cookie." example:"oXf0…"`
 	ExpiresAt    time.Time `json:"expiresAt" doc:"When the access token expires."`
 }
 

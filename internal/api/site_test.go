@@ -256,6 +256,38 @@ func (s *site) join(names ...string) {
 	}
 }
 
+// login signs a user in again and remembers {session}, its id, {session.token}
+// and {session.refresh}.
+func (s *site) login(name, session string) {
+	s.t.Helper()
+	got := s.do("", "POST", "/api/auth/login", `{"email":"`+name+`@example.org","password":"correct horse"}`)
+	var tokens struct{ Token, RefreshToken string }
+	if got.into(&tokens); got.status != http.StatusOK {
+		s.t.Fatalf("login of %s: %d %s", name, got.status, got.body)
+	}
+	s.names[session+".token"], s.names[session+".refresh"] = tokens.Token, tokens.RefreshToken
+	s.names[session] = s.session(session)
+}
+
+// session returns the id of the session of a remembered token.
+func (s *site) session(name string) string {
+	s.t.Helper()
+	var list struct {
+		Items []struct {
+			ID      string
+			Current bool
+		}
+	}
+	s.do(name, "GET", "/api/users/me/sessions?limit=100", "").into(&list)
+	for _, x := range list.Items {
+		if x.Current {
+			return x.ID
+		}
+	}
+	s.t.Fatalf("no session of %s among %+v", name, list)
+	return ""
+}
+
 // publish makes polls with three options and remembers their ids as {name}.
 func (s *site) publish(author string, names ...string) {
 	s.t.Helper()
