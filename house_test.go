@@ -46,11 +46,12 @@ var rooms = []struct {
 	{"internal/ops/seed", append([]string{"config", "internal/domain", "internal/app"}, tools...)},
 	{"internal/ops/poll", append([]string{"config", "internal/domain", "internal/app"}, tools...)},
 	{"internal/ops/archive", append([]string{"config", "internal/domain", "internal/app"}, tools...)},
+	{"internal/ops/users", append([]string{"config", "internal/domain", "internal/app"}, tools...)},
 	{"internal/ops/deadletters", append([]string{"config", "internal/domain", "internal/app"}, tools...)},
 	{"internal/app", append([]string{"config", "internal/domain", "internal/api", "internal/web"}, append(services, engines...)...)},
 	{"cmd", append([]string{
 		"config", "internal/app", "internal/ops/replay", "internal/ops/check", "internal/ops/seed", "internal/ops/poll",
-		"internal/ops/archive", "internal/ops/deadletters",
+		"internal/ops/archive", "internal/ops/deadletters", "internal/ops/users",
 	}, tools...)},
 	// Measuring sets a part of the house against a bare floor.
 	{"loadtest", append([]string{"config", "internal/domain", "internal/app"}, append(services, engines...)...)},

@@ -1,5 +1,5 @@
-// Command votectl looks after a Vote: it fills, checks and tidies a database, and
-// replays recorded conversations against a running server.
+// Command votectl looks after a Vote: it fills, checks and tidies a database, looks
+// after its accounts, and replays recorded conversations against a running server.
 package main
 
 import (
@@ -20,6 +20,7 @@ import (
 	"vote/internal/ops/poll"
 	"vote/internal/ops/replay"
 	"vote/internal/ops/seed"
+	"vote/internal/ops/users"
 )
 
 func main() {
@@ -45,7 +46,8 @@ Exit codes of every command:
 		SilenceUsage:  true,
 	}
 	c.AddCommand(
-		archive.Command(), check.Command(), deadletters.Command(), poll.Command(), replay.Command(), seed.Command(), versionCommand(),
+		archive.Command(), check.Command(), deadletters.Command(), poll.Command(), replay.Command(), seed.Command(),
+		users.Command(), users.ExportCommand(), versionCommand(),
 	)
 	return c
 }
