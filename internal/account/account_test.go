@@ -433,8 +433,26 @@ func TestOtherInstances(t *testing.T) {
 		}
 	})
 	out, reused, alive := one.register("out"), one.register("reused"), one.register("alive")
-	for _, tk := range []Tokens{out, reused, alive} {
+	erased, changed, picked, banned := one.register("erased"), one.register("changed"), one.register("picked"), one.register("banned")
+	over := []Tokens{out, reused, erased, changed, picked, banned}
+	for _, tk := range append(over, alive) {
 		two.authenticated(tk, "")
+	}
+	if _, err := one.Erase(t.Context(), erased.User.ID, one.confirmed(erased, "password of erased")); err != nil {
+		t.Fatal(err)
+	}
+	next, confirmed := "another password", one.confirmed(changed, "password of changed")
+	if _, err := one.Update(t.Context(), Identity{User: changed.User.ID, Session: "another"}, Update{Password: &next}, confirmed); err != nil {
+		t.Fatal(err)
+	}
+	if err := one.EndSession(t.Context(), picked.User.ID, one.sessionOf(picked)); err != nil {
+		t.Fatal(err)
+	}
+	for _, tk := range []Tokens{erased, changed, picked} {
+		one.authenticated(tk, domain.CodeUnauthorized) // here at once
+	}
+	if _, err := one.store.SetBanned(t.Context(), banned.User.ID, true); err != nil {
+		t.Fatal(err)
 	}
 	if err := one.Logout(t.Context(), one.authenticated(out, ""), ""); err != nil {
 		t.Fatal(err)
@@ -442,7 +460,7 @@ func TestOtherInstances(t *testing.T) {
 	one.refreshed(reused.RefreshToken, "")
 	one.refreshed(reused.RefreshToken, domain.CodeRefreshReused)
 	deadline := time.Now().Add(10 * time.Second)
-	for _, tk := range []Tokens{out, reused} {
+	for _, tk := range over {
 		for {
 			if _, err := two.Authenticate(tk.Token); domain.CodeOf(err) == domain.CodeUnauthorized {
 				break
@@ -454,10 +472,11 @@ func TestOtherInstances(t *testing.T) {
 		}
 	}
 	three := instance(t, one.store, one.clock)
-	for tk, want := range map[Tokens]domain.Code{out: domain.CodeUnauthorized, reused: domain.CodeUnauthorized, alive: ""} {
-		two.authenticated(tk, want)
-		three.authenticated(tk, want)
+	for _, tk := range over {
+		three.authenticated(tk, domain.CodeUnauthorized)
 	}
+	two.authenticated(alive, "")
+	three.authenticated(alive, "")
 }
 
 // Pruning forgets what is over and keeps what others still have to know.

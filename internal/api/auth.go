@@ -46,17 +46,16 @@ func checkRefresh(c *call) error {
 }
 
 func (s *server) refresh(c *call) error {
-	token := ""
+	var token string
+	var err error
 	if len(c.body) > 0 {
 		token = readRefresh(&c.input).RefreshToken
-		if err := c.invalid(); err != nil {
-			return err
-		}
+		err = c.invalid()
 	} else {
-		var err error
-		if token, err = c.cookieToken(); err != nil {
-			return err
-		}
+		token, err = c.cookieToken()
+	}
+	if err != nil {
+		return err
 	}
 	t, err := s.account.Refresh(c.context(), token)
 	if err != nil {

@@ -68,7 +68,7 @@ func (c *call) setCookie(t account.Tokens) {
 func (c *call) clearCookie() { c.putCookie("", -1) }
 
 func (c *call) putCookie(value string, maxAge int) {
-	cookie := http.Cookie{
+	cookie := http.Cookie{ //nolint:gosec // Secure but on the machine itself, which has no TLS
 		Name: refreshCookie, Value: value, Path: cookiePath, MaxAge: maxAge,
 		HttpOnly: true, Secure: !isLocalhost(c.g.Request.Host), SameSite: http.SameSiteStrictMode,
 	}

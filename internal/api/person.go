@@ -115,7 +115,7 @@ func checkSessionCursor(c *call) error {
 // sessionCursor names the place right behind a session: base64url of its time in
 // milliseconds, its id and four bytes of a checksum.
 func sessionCursor(x domain.Session) string {
-	b := binary.BigEndian.AppendUint64(nil, uint64(x.CreatedAt.UnixMilli())) //nolint:gosec // read back the same way
+	b := binary.BigEndian.AppendUint64(nil, uint64(x.CreatedAt.UnixMilli()))
 	b = append(b, x.ID...)
 	b = binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(b))
 	return base64.RawURLEncoding.EncodeToString(b)

@@ -369,14 +369,11 @@ func (f *Feed) AppendPopular(ctx context.Context, dst []byte, limit int) ([]byte
 		defer func() { <-f.popular.turn }()
 		if p = fresh(); p == nil {
 			made, err := f.makePopular(ctx, limit)
-			switch {
-			case err == nil:
+			if err == nil {
 				p = made
 				slot.Store(made)
-			default:
-				if p = usable(); p == nil {
-					return dst, err
-				}
+			} else if p = usable(); p == nil {
+				return dst, err
 			}
 		}
 	}
