@@ -70,7 +70,7 @@ func Export(ctx context.Context, store domain.Store, clock domain.Clock, user do
 	}
 	e := &exporter{w: bufio.NewWriterSize(w, 32<<10)}
 	e.text(`{"exportedAt":`)
-	e.value(clock.Now().UTC())
+	e.value(clock.Now().UTC().Truncate(time.Millisecond))
 	e.text(`,"profile":`)
 	e.value(exportedProfile{u.ID, u.Username, u.Email, u.CreatedAt.UTC(), totals.VotesToday})
 	// A table that comes to hold something of a user has its section here.
