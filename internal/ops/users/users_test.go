@@ -211,7 +211,7 @@ func TestWrongUse(t *testing.T) {
 	t.Parallel()
 	_, settings := database(t)
 	for _, args := range [][]string{
-		{}, {"nonsense"}, {"list", "ada"}, {"show"}, {"show", "a", "b"}, {"ban"}, {"list", "--limit", "x"}, {"list", "--limit", "-1"}, {"list", "--nonsense"}, {"list", "--config", "nowhere.yaml"},
+		{"nonsense"}, {"list", "ada"}, {"show"}, {"show", "a", "b"}, {"ban"}, {"list", "--limit", "x"}, {"list", "--limit", "-1"}, {"list", "--nonsense"}, {"list", "--config", "nowhere.yaml"},
 	} {
 		if len(args) > 1 && args[1] != "--config" {
 			args = append(args, "--config", settings)
