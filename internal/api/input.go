@@ -109,7 +109,7 @@ func (in *input) object(at int32, field, path string, names []string) object {
 // safeName returns the name of an unknown member when it looks like the name of
 // a field; anything else might be a value in the wrong place.
 func (in *input) safeName(m *node) string {
-	name := in.src[m.keyStart:m.keyEnd]
+	name := in.text(m.keyStart, m.keyEnd, m.keyEscape)
 	if len(name) == 0 || len(name) > 40 {
 		return "(unknown)"
 	}
@@ -119,7 +119,7 @@ func (in *input) safeName(m *node) string {
 			return "(unknown)"
 		}
 	}
-	return string(name)
+	return name
 }
 
 // member returns the index of a member, 0 when there is none.

@@ -362,7 +362,6 @@ func (d *document) named(n *node, name string) bool {
 // integer returns the value of a number that is whole and below 2^53 in
 // magnitude, however it is written.
 func (d *document) integer(n *node) (int64, bool) {
-	const bound = 1 << 53
 	span := d.src[n.start:n.end]
 	digits := span
 	if digits[0] == '-' {
@@ -382,12 +381,40 @@ func (d *document) integer(n *node) (int64, bool) {
 			if len(digits) < len(span) {
 				v = -v
 			}
-			return v, v < bound && v > -bound
+			return v, v < domain.MaxID && v > -domain.MaxID
 		}
 	}
-	f, err := strconv.ParseFloat(string(span), 64)
-	if err != nil || f != math.Trunc(f) || math.Abs(f) >= bound {
+	return exact(digits, len(digits) < len(span))
+}
+
+// exact returns the value of a number with a fraction or an exponent, by its
+// digits: a float would take 0.99999999999999999999 for 1.
+func exact(digits []byte, negative bool) (int64, bool) {
+	mantissa, exponent, _ := strings.Cut(strings.ToLower(string(digits)), "e")
+	before, fraction, _ := strings.Cut(mantissa, ".")
+	all := strings.TrimLeft(before+fraction, "0")
+	if all == "" {
+		return 0, true
+	}
+	scale := int64(0)
+	if exponent != "" {
+		var err error
+		if scale, err = strconv.ParseInt(exponent, 10, 32); err != nil {
+			return 0, false // further from 1 than a body has digits
+		}
+	}
+	scale -= int64(len(fraction))
+	significant := strings.TrimRight(all, "0")
+	scale += int64(len(all) - len(significant))
+	if scale < 0 || int64(len(significant))+scale > 16 {
 		return 0, false
 	}
-	return int64(f), true
+	v, err := strconv.ParseInt(significant+strings.Repeat("0", int(scale)), 10, 64)
+	if err != nil || v >= domain.MaxID {
+		return 0, false
+	}
+	if negative {
+		v = -v
+	}
+	return v, true
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -142,19 +143,8 @@ func FuzzDocument(f *testing.F) {
 			if err := json.Unmarshal(body, &number); err != nil {
 				t.Fatal(err)
 			}
-			if want, err := strconv.ParseInt(number.String(), 10, 64); err == nil && want < 1<<53 && want > -1<<53 && (!ok || got != want) {
-				t.Fatalf("reads %d, %t, want %d", got, ok, want)
-			}
-		}
-		for _, read := range []func(*input){
-			func(in *input) { readRegistration(in) }, func(in *input) { readCredentials(in) }, func(in *input) { readRefresh(in) },
-			func(in *input) { readLogout(in) }, func(in *input) { readNewPoll(in) }, func(in *input) { readVote(in) },
-			func(in *input) { readSkip(in) }, func(in *input) { readInteractions(in) },
-		} {
-			in := input{document: d}
-			read(&in)
-			if len(in.faults) > maxFaults {
-				t.Fatal("more faults than are told")
+			if want, good := whole(number); got != want || ok != good {
+				t.Fatalf("reads %d, %t, want %d, %t", got, ok, want, good)
 			}
 		}
 	})
@@ -190,32 +180,62 @@ func TestQueryReads(t *testing.T) {
 	}
 }
 
-// FuzzQuery holds the query parser to its promises: no panic, and what it takes
-// is UTF-8.
+// FuzzQuery holds the query parser to net/url, and the parameters to what the
+// documentation says of them. Unlike net/url it takes a semicolon for itself.
 func FuzzQuery(f *testing.F) {
 	for _, s := range []string{"tag=a&limit=10", "a=%zz", "q=%E4%B8%AD&&", "polls=1,2,3&polls=4", "userId=7&userId=8", "cursor=AAAA&page=2"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, raw string) {
 		var c call
-		if c.query.parse(raw) != nil {
+		refused := c.query.parse(raw) != nil
+		want, err := url.ParseQuery(strings.ReplaceAll(raw, ";", "%3B"))
+		broken := err != nil
+		for name, values := range want {
+			broken = broken || !utf8.ValidString(name+strings.Join(values, ""))
+		}
+		if refused != broken {
+			t.Fatalf("refused: %t; net/url: %v, %q", refused, err, want)
+		}
+		if refused {
 			return
 		}
+		got := make(url.Values)
 		for _, p := range c.query {
-			if !utf8.ValidString(p.name) || !utf8.ValidString(p.value) {
-				t.Fatal("not UTF-8")
-			}
+			got.Add(p.name, p.value)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("(-want +got):\n%s", diff)
 		}
 		_ = checkPaging(&c)
-		c.wholeParam("limit", maxLimit, defaultLimit)
-		c.idParam("userId")
-		c.oneOf("sort", "new", "hot")
-		c.searchParam()
-		if n := len(c.tagParams()); n > maxTagParams {
-			t.Fatalf("%d tags", n)
+		limit, sort, user := c.wholeParam("limit", maxLimit, defaultLimit), c.oneOf("sort", "new", "hot"), c.idParam("userId")
+		for name, good := range map[string]bool{
+			"limit":  !want.Has("limit") || want.Get("limit") == strconv.Itoa(limit) || strings.TrimLeft(want.Get("limit"), "0") == strconv.Itoa(limit),
+			"sort":   !want.Has("sort") || want.Get("sort") == sort,
+			"userId": want.Get("userId") == "" || want.Get("userId") == strconv.FormatInt(user, 10),
+		} {
+			if c.faulty(name) != (!good || len(want[name]) > 1) {
+				t.Fatalf("%s=%q: limit %d, sort %s, user %d, faults %v", name, want[name], limit, sort, user, c.faults)
+			}
 		}
-		if n := len(c.pollParams()); n > maxPolls {
-			t.Fatalf("%d polls", n)
+		c.searchParam()
+		if q := strings.TrimSpace(want.Get("q")); c.faulty("q") != (utf8.RuneCountInString(q) > domain.MaxSearchText || len(want["q"]) > 1) {
+			t.Fatalf("q of %d characters, faults %v", utf8.RuneCountInString(q), c.faults)
+		}
+		tags, polls := c.tagParams(), c.pollParams()
+		for i, tag := range tags {
+			if again, fault := domain.NormalizeTag(tag); again != tag || fault != "" || slices.Contains(tags[:i], tag) {
+				t.Fatalf("tags %q", tags)
+			}
+		}
+		asked := strings.Split(strings.Join(slices.DeleteFunc(slices.Clone(want["polls"]), func(s string) bool { return s == "" }), ","), ",")
+		for i, id := range polls {
+			if slices.Contains(polls[:i], id) || !slices.Contains(asked, strconv.FormatInt(int64(id), 10)) {
+				t.Fatalf("polls %v of %q", polls, asked)
+			}
+		}
+		if len(tags) > maxTagParams || len(polls) > maxPolls || len(polls) == 0 != c.faulty("polls") {
+			t.Fatalf("%d tags, %d polls, faults %v", len(tags), len(polls), c.faults)
 		}
 	})
 }
