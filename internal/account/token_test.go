@@ -9,7 +9,10 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"maps"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -328,6 +331,50 @@ func FuzzTokens(f *testing.F) {
 			if err != nil || sha256.Sum256(raw) != h || base64.RawURLEncoding.EncodeToString(raw) != token {
 				t.Fatalf("%q taken for a refresh token", token)
 			}
+		}
+	})
+}
+
+// FuzzClaims signs any header and claims with the right secret. What is accepted
+// carries every claim as it must be, by another reading of the same JSON, and
+// says who acts; what a token issued here carries is accepted.
+func FuzzClaims(f *testing.F) {
+	clock := newTestClock()
+	a := newTestAccount(f, clock, &endedLog{})
+	now := clock.Now().Unix()
+	claims := func(change string) string {
+		return fmt.Sprintf(`{"iss":"vote","sub":"1","aud":["vote"],"exp":%d,"iat":%d,"jti":"j","sid":"s"%s}`, now+3600, now, change)
+	}
+	const header = `{"alg":"HS256","typ":"JWT"}`
+	f.Add(header, claims(""))
+	f.Add(header, claims(`,"nbf":99999999999`))
+	f.Add(`{"alg":"none"}`, claims(""))
+	f.Add(header, claims(`,"sub":"2","SUB":"3"`))
+	f.Add(header, fmt.Sprintf(`{"iss":"vote","sub":1,"aud":"vote","exp":"%d","iat":%d.5,"jti":"","sid":"s"}`, now, now))
+	f.Fuzz(func(t *testing.T, header, body string) {
+		text := base64.RawURLEncoding.EncodeToString([]byte(header)) + "." + base64.RawURLEncoding.EncodeToString([]byte(body))
+		mac := hmac.New(sha256.New, []byte(testSecret))
+		mac.Write([]byte(text))
+		who, err := a.Authenticate(text + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil)))
+		if err != nil {
+			if header == `{"alg":"HS256","typ":"JWT"}` && body == claims("") {
+				t.Fatalf("a good token: %v", err)
+			}
+			return
+		}
+		var h struct{ Alg string }
+		var c struct {
+			Iss, Sub, Jti, Sid string
+			Aud                any
+			Iat, Exp           float64
+		}
+		if err := errors.Join(json.Unmarshal([]byte(header), &h), json.Unmarshal([]byte(body), &c)); err != nil {
+			t.Fatalf("accepted what cannot be read: %v", err)
+		}
+		audience := fmt.Sprint(c.Aud)
+		if h.Alg != "HS256" || c.Iss != "vote" || c.Jti == "" || c.Sid != who.Session || c.Sid == "" || c.Sub != strconv.FormatInt(int64(who.User), 10) || who.User < 1 ||
+			(audience != "vote" && audience != "[vote]") || c.Iat > float64(now+60) || c.Iat+3600 < float64(now) || c.Exp < float64(now) {
+			t.Fatalf("accepted %s %s as %+v", header, body, who)
 		}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/text/unicode/norm"
 	"pgregory.net/rapid"
 
 	"vote/internal/domain"
@@ -466,17 +468,29 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+// The form of a folded tag, and what it must contain.
+var (
+	tagForm   = regexp.MustCompile(`^[\pL\pM\p{Nd}_-]{1,50}$`)
+	tagLetter = regexp.MustCompile(`[\pL\p{Nd}]`)
+)
+
 func FuzzNormalize(f *testing.F) {
 	for _, s := range []string{"", "Ada", "ada@example.org", "e\u0301", "\xff", "İ", "ﷺ", "a\u0345\u0301", "日本語"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		tag, fault := domain.NormalizeTag(s)
-		if fault == "" && (tag != strings.ToLower(tag) || utf8.RuneCountInString(tag) > domain.MaxTag) {
-			t.Errorf("%q accepted as tag %q", s, tag)
+		folded := norm.NFC.String(strings.ToLower(norm.NFC.String(strings.TrimSpace(s))))
+		if good := utf8.ValidString(s) && tagForm.MatchString(folded) && tagLetter.MatchString(folded); good != (fault == "") || good && tag != folded {
+			t.Errorf("tag %q became %q, %q; want %q, good: %t", s, tag, fault, folded, good)
 		}
-		if _, key, fault := domain.NormalizeUsername(s); fault == "" && key == "" {
-			t.Errorf("%q accepted as a name without a key", s)
+		if again, fault2 := domain.NormalizeTag(tag); fault == "" && (again != tag || fault2 != "" || domain.FoldTagPrefix(s) != tag) {
+			t.Errorf("tag %q of %q became %q, %q, its prefix is folded to %q", tag, s, again, fault2, domain.FoldTagPrefix(s))
+		}
+		if name, key, fault := domain.NormalizeUsername(s); fault == "" {
+			if again, key2, fault := domain.NormalizeUsername(name); again != name || key2 != key || key == "" || fault != "" {
+				t.Errorf("name %q (%q) of %q became %q (%q), %q", name, key, s, again, key2, fault)
+			}
 		}
 		if address, key, fault := domain.NormalizeEmail(s); fault == "" {
 			if _, again, fault := domain.NormalizeEmail(key); again != key || fault != "" || strings.Count(address, "@") != 1 {
@@ -487,8 +501,11 @@ func FuzzNormalize(f *testing.F) {
 			t.Errorf("%q accepted", s)
 		}
 		p, faults := domain.NormalizePoll(domain.NewPoll{Title: s, Options: []string{s, "x"}, Tags: []string{s}})
-		if faults == nil && (!utf8.ValidString(p.Title) || p.Title != strings.TrimSpace(p.Title)) {
-			t.Errorf("%q accepted as title %q", s, p.Title)
+		if faults == nil {
+			again, faults := domain.NormalizePoll(p)
+			if diff := cmp.Diff(p, again); diff != "" || faults != nil || !utf8.ValidString(p.Title) || p.Title != strings.TrimSpace(p.Title) {
+				t.Errorf("%q accepted as %q, and again: %v\n%s", s, p.Title, faults, diff)
+			}
 		}
 	})
 }

@@ -2,6 +2,7 @@ package domain_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -167,8 +168,49 @@ func FuzzChangesUnmarshalBinary(f *testing.F) {
 		if err := again.UnmarshalBinary(b); err != nil || !cmp.Equal(c, again) {
 			t.Fatalf("%s became %s: %v", data, b, err)
 		}
-		if _, err := json.Marshal(c.Events(1)); err != nil {
-			t.Fatalf("%s has events that cannot be sent: %v", data, err)
-		}
+		checkEvents(t, c)
 	})
+}
+
+// checkEvents fails unless the events, sent and received, say what the changes
+// say, each under an id of its own.
+func checkEvents(t *testing.T, c domain.Changes) {
+	t.Helper()
+	sent, err := json.Marshal(c.Events(7))
+	if err != nil {
+		t.Fatalf("%+v has events that cannot be sent: %v", c, err)
+	}
+	var events []domain.Event
+	if err := json.Unmarshal(sent, &events); err != nil {
+		t.Fatal(err)
+	}
+	told := domain.Changes{At: c.At}
+	for i, e := range events {
+		if e.ID != fmt.Sprintf("7-%d", i) || !e.Time.Equal(c.At) {
+			t.Errorf("event %d is %s of %v", i, e.ID, e.Time)
+		}
+		switch e.Type {
+		case domain.EventVoteCast:
+			told.Votes = append(told.Votes, received[domain.VoteCast](t, e))
+		case domain.EventVoteSkipped:
+			told.Skips = append(told.Skips, received[domain.VoteSkipped](t, e))
+		case domain.EventUserSeen:
+			told.Seen = append(told.Seen, received[domain.UserSeen](t, e))
+		case domain.EventPollPublished:
+			told.Published = append(told.Published, received[domain.PollPublished](t, e))
+		default:
+			t.Errorf("event of type %s", e.Type)
+		}
+	}
+	if diff := cmp.Diff(c, told); diff != "" || len(events) != c.Len() {
+		t.Errorf("%d events tell (-want +got):\n%s", len(events), diff)
+	}
+}
+
+func received[T any](t *testing.T, e domain.Event) (data T) {
+	t.Helper()
+	if err := json.Unmarshal(e.Data, &data); err != nil {
+		t.Errorf("%s: %v", e.Data, err)
+	}
+	return data
 }

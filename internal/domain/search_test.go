@@ -1,6 +1,7 @@
 package domain_test
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -226,6 +227,36 @@ func FuzzTokens(f *testing.F) {
 		}
 		if len(tokens) > 0 && !finds(s, tokens) {
 			t.Errorf("%q does not find itself: %v against %q", s, domain.SearchTerms(s), tokens)
+		}
+	})
+}
+
+// plainWord is a word whose search is plain: letters and digits that folding
+// makes lower-case one by one.
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9\x{430}-\x{44f}\x{410}-\x{42f}]+$`)
+
+// FuzzSearch holds the search over texts of plain words to one that splits at
+// white space: all words of the query must be there, the last as a prefix.
+func FuzzSearch(f *testing.F) {
+	f.Add("Tea or coffee", "coffee te")
+	f.Add("a ab abc", "ab a")
+	f.Add("\u0416 \u0436\u0430", "\u0436")
+	f.Fuzz(func(t *testing.T, text, query string) {
+		have, want := strings.Fields(text), strings.Fields(query)
+		for _, w := range append(slices.Clone(have), want...) {
+			if !plainWord.MatchString(w) {
+				return
+			}
+		}
+		found := len(want) > 0
+		for i, w := range want {
+			found = found && slices.ContainsFunc(have, func(h string) bool {
+				h, w := strings.ToLower(h), strings.ToLower(w)
+				return h == w || i == len(want)-1 && strings.HasPrefix(h, w)
+			})
+		}
+		if got := finds(query, domain.Tokens(text)); got != found {
+			t.Errorf("%q in %q: found %t, want %t", query, text, got, found)
 		}
 	})
 }

@@ -50,9 +50,21 @@ func FuzzDecodeSeen(f *testing.F) {
 			return
 		}
 		again, v, i, err := decodeSeen(encodeSeen(&set, version, id))
-		if err != nil || v != version || i != id || again.n != set.n {
-			t.Fatalf("%v, %d %d %d", err, v, i, again.n)
+		if err != nil || v != version || i != id {
+			t.Fatalf("%v, %d %d", err, v, i)
 		}
+		members := naiveSet{}
+		for at, w := range set.words {
+			if at > 0 && w <= set.words[at-1] {
+				t.Fatalf("words %v do not ascend", set.words)
+			}
+			for bit := range 64 {
+				if set.masks[at]>>bit&1 == 1 {
+					members[position(w, bit)] = true
+				}
+			}
+		}
+		checkWords(t, &again, members)
 	})
 }
 

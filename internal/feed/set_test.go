@@ -27,7 +27,7 @@ type naiveSet map[domain.Position]bool
 
 func (s naiveSet) sorted() []domain.Position { return slices.Sorted(maps.Keys(s)) }
 
-func checkWords(t *rapid.T, s *wordSet, want naiveSet) {
+func checkWords(t rapid.TB, s *wordSet, want naiveSet) {
 	t.Helper()
 	if s.n != len(want) || len(s.words) != len(s.masks) || !slices.IsSorted(s.words) || slices.Contains(s.masks, 0) {
 		t.Fatalf("n = %d, want %d; words %v, masks %x", s.n, len(want), s.words, s.masks)
