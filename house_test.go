@@ -187,8 +187,8 @@ func inspect(t *testing.T, tree fs.FS) (complaints []string, sources int) {
 			}
 			return nil
 		}
-		if entry.Name() == ".git" {
-			return nil // a file in a worktree, and none of the project
+		if name == ".git" {
+			return nil // of a linked working tree: it says where the repository is
 		}
 		text, err := fs.ReadFile(tree, name)
 		if err != nil {
