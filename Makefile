@@ -11,7 +11,7 @@ LINT_VERSION := v2.15.0
 LINT         := .tools/golangci-lint-$(LINT_VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format vet lint house bench crash fuzz
+.PHONY: help run test check format vet lint house bench flood crash fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ $(LINT):
 bench: ## measure against ceilings taken in the same run
 	$(GO) run ./loadtest/bench
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/feed
+
+flood: ## attack a server of its own with floods, and print what others noticed
+	$(GO) run ./loadtest/flood
 
 crash: ## kill the server under load ROUNDS times (50) and compare
 	$(GO) test -run '^TestCrash$$' -count=1 -timeout 60m -v ./internal/app -crash.rounds=$(ROUNDS)

@@ -81,6 +81,7 @@ type ServerConfig struct {
 	Port           int           `key:"port" default:"8080" min:"0" max:"65535" doc:"Port of the API and the web app; 0 takes any free one."`
 	Env            string        `key:"env" default:"development" oneof:"development,production" doc:"Production refuses what is only good for trying things out."`
 	ReadTimeout    time.Duration `key:"read_timeout" default:"15s" min:"100ms" max:"1h" doc:"How long a client may take to send a request."`
+	HeaderTimeout  time.Duration `key:"header_timeout" default:"5s" min:"100ms" max:"1h" doc:"How long a client may take to send the head of a request; at most read_timeout counts."`
 	WriteTimeout   time.Duration `key:"write_timeout" default:"30s" min:"100ms" max:"1h" doc:"How long a client may take to receive an answer; of a stream, one message."`
 	IdleTimeout    time.Duration `key:"idle_timeout" default:"2m" min:"100ms" max:"1d" doc:"How long an unused connection is kept."`
 	TrustedProxies []string      `key:"trusted_proxies" default:"" check:"network" doc:"Addresses or CIDR ranges of proxies whose X-Forwarded-For is believed."`
@@ -170,6 +171,8 @@ type LimitsConfig struct {
 	LoginPerAddressPerMinute       int `key:"login_per_address_per_minute" default:"30" min:"0" max:"1000000000" doc:"Logins from an address in a minute."`
 	RegistrationsPerAddressPerHour int `key:"registrations_per_address_per_hour" default:"100" min:"0" max:"1000000000" doc:"Registrations from an address in an hour."`
 	StreamsPerAddress              int `key:"streams_per_address" default:"100" min:"0" max:"1000000000" doc:"Live streams open to an address."`
+	Connections                    int `key:"connections" default:"10000" min:"0" max:"1000000000" doc:"Connections open at once, fewer when the process may not open so many files."`
+	ConnectionsPerAddress          int `key:"connections_per_address" default:"1000" min:"0" max:"1000000000" doc:"Connections open to an address at once, trusted proxies excepted."`
 	PollsPerDay                    int `key:"polls_per_day" default:"1000" min:"0" max:"1000000000" doc:"Polls of a user in a UTC day."`
 }
 

@@ -18,7 +18,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-var update = flag.Bool("update", false, "write config.yaml anew")
+var update = flag.Bool("update", false, "write config.yaml and docs/config.md anew")
 
 var values = cmpopts.IgnoreUnexported(Config{})
 
@@ -48,7 +48,7 @@ func problems(t *testing.T, err error) []string {
 func TestDefaults(t *testing.T) {
 	t.Parallel()
 	want := Config{
-		Server: ServerConfig{Port: 8080, Env: "development", ReadTimeout: 15 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
+		Server: ServerConfig{Port: 8080, Env: "development", ReadTimeout: 15 * time.Second, HeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
 			TrustedProxies: []string{}, CORSOrigins: []string{}, Roles: []string{"api", "relay", "worker", "scheduler"}},
 		Storage: StorageConfig{Engine: "sqlite", Path: "data/vote.db", AutoMigrate: true, Buckets: 1},
 		Postgres: PostgresConfig{Host: "localhost", Port: 5432, User: "postgres", Password: "postgres", DBName: "vote", SSLMode: "prefer",
@@ -62,7 +62,8 @@ func TestDefaults(t *testing.T) {
 			ReconnectInterval: 5 * time.Second, MaxRetries: 3},
 		JWT: JWTConfig{SecretKey: "your-secret-key", TokenDuration: 24 * time.Hour, RefreshDuration: 30 * 24 * time.Hour},
 		Limits: LimitsConfig{DailyVotes: 100, RequestsPerMinute: 100, VotesPerMinute: 100, BurstPerSecond: 200,
-			LoginPerAccountPerMinute: 10, LoginPerAddressPerMinute: 30, RegistrationsPerAddressPerHour: 100, StreamsPerAddress: 100, PollsPerDay: 1000},
+			LoginPerAccountPerMinute: 10, LoginPerAddressPerMinute: 30, RegistrationsPerAddressPerHour: 100, StreamsPerAddress: 100,
+			Connections: 10000, ConnectionsPerAddress: 1000, PollsPerDay: 1000},
 		Logging: LoggingConfig{Level: "info", Format: "json"},
 		Metrics: MetricsConfig{Path: "/metrics"},
 	}
@@ -247,6 +248,60 @@ func (k Key) asYAML(t *testing.T, text string) string {
 		}
 	}
 	return k.yaml(&c)
+}
+
+// The document for operators lists every key; -update writes it.
+func TestCommittedDocument(t *testing.T) {
+	t.Parallel()
+	const path = "../docs/config.md"
+	var b strings.Builder
+	b.WriteString(`# Configuration
+
+<!-- Made by go test ./config -update from the struct in config/config.go. -->
+
+Everything has a default; a missing file is fine. [config/config.yaml](../config/config.yaml) holds every key with its
+default. A key's environment variable goes before the file. Unknown keys in the file, unknown variables that begin with
+` + "`JWT_` or `LIMITS_`" + `, and values that cannot be are errors that name the key and where it came from, never the value.
+
+Durations have a unit: ` + "`500ms`, `10s`, `24h`, `30d`" + `. Lists in a variable are separated by commas. What
+` + "`server --print-config`" + ` prints is what is in effect and where it came from, secrets hidden.
+`)
+	for _, s := range Sections() {
+		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n| key | variable | default | meaning |\n|---|---|---|---|\n", s.Name, s.Doc)
+		for _, k := range s.Keys {
+			def := "`" + k.Default + "`"
+			if k.Default == "" {
+				def = "empty"
+			}
+			if k.Default != k.ProductionDefault {
+				def += ", in production `" + k.ProductionDefault + "`"
+			}
+			doc := k.Doc
+			if len(k.OneOf) > 0 {
+				doc += " Values: `" + strings.Join(k.OneOf, "`, `") + "`."
+			}
+			if k.minimum != "" {
+				doc += fmt.Sprintf(" From %s to %s.", k.minimum, k.maximum)
+			}
+			if k.Secret {
+				doc += " Secret."
+			}
+			_, name, _ := strings.Cut(k.Path, ".")
+			fmt.Fprintf(&b, "| `%s` | `%s` | %s | %s |\n", name, k.Env, def, strings.ReplaceAll(doc, "|", `\|`))
+		}
+	}
+	if *update {
+		if err := os.WriteFile(path, []byte(b.String()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(b.String(), string(raw)); diff != "" {
+		t.Errorf("docs/config.md is not what the keys say; run go test ./config -update (-want +got):\n%s", diff)
+	}
 }
 
 // config.yaml holds every key with its default and its doc; -update writes it.

@@ -12,8 +12,8 @@
 // also take names in any case, repeated names and broken UTF-8.
 //
 // Shared memory: everything in server is set by [New] and never changes, but
-// the pool of calls, the places for exports, the metrics and the counter of requests in flight, which
-// are safe by themselves. A call belongs to one request.
+// the pool of calls, the places for exports, the metrics and the counts of what is
+// under way, which are safe by themselves. A call belongs to one request.
 package api
 
 import (
@@ -21,6 +21,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -79,9 +80,11 @@ type server struct {
 	cors        cors
 	bodyTimeout time.Duration
 
-	metrics *metrics
-	calls   sync.Pool
-	exports chan struct{} // one element per export being written
+	metrics     *metrics
+	calls       sync.Pool
+	exports     chan struct{} // one element per export being written
+	largeBodies atomic.Int64  // see call.fill
+	hashing     hashing
 
 	openapi, docs, codes, index static
 }

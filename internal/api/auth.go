@@ -15,6 +15,11 @@ func (s *server) register(c *call) error {
 	if err := c.invalid(); err != nil {
 		return err
 	}
+	done, err := c.enterHashing()
+	if err != nil {
+		return err
+	}
+	defer done()
 	t, err := s.account.Register(c.context(), in.Username, in.Email, in.Password)
 	if err != nil {
 		return err
@@ -30,6 +35,11 @@ func (s *server) login(c *call) error {
 	if err := c.invalid(); err != nil {
 		return err
 	}
+	done, err := c.enterHashing()
+	if err != nil {
+		return err
+	}
+	defer done()
 	t, err := s.account.Login(c.context(), in.Email, in.Password)
 	if err != nil {
 		return err

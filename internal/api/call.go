@@ -45,9 +45,10 @@ type call struct {
 	who      account.Identity // set when the token is valid
 	starting bool             // tokens cannot be told valid from ended yet
 
-	body []byte // what was read
-	out  []byte // what is written
-	ip   string // see address
+	body  []byte // what was read
+	large int64  // what the body was granted of largeBodies
+	out   []byte // what is written
+	ip    string // see address
 
 	charged  [4]string // keys of the windows that took the request
 	charges  int
@@ -71,6 +72,7 @@ func (s *server) serve(e *endpoint) gin.HandlerFunc {
 		c.s, c.route, c.g = s, e, g
 		defer func() {
 			s.metrics.inFlight.Add(-1)
+			s.largeBodies.Add(-c.large)
 			p := recover()
 			if p != nil {
 				s.panicked(c, p)
@@ -270,6 +272,8 @@ func (c *call) read(r *http.Request) *domain.Error {
 		return nil
 	case mediaType != nil:
 		return mediaType
+	case errors.Is(err, errBodies):
+		return errBodies
 	case len(c.body) > maxBody:
 		return domain.E(domain.CodeTooLarge, "")
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -280,16 +284,33 @@ func (c *call) read(r *http.Request) *domain.Error {
 	return nil
 }
 
-// fill reads until the end, or one byte past the bound.
+const (
+	// smallBody is what a body may take without asking: more than any call but
+	// a large poll or batch needs.
+	smallBody = 4 << 10
+	// largeBodies bounds what all bodies under way take beyond that.
+	largeBodies = 64 << 20
+)
+
+var errBodies = domain.E(domain.CodeOverloaded, "Too many large bodies are being sent at this moment.")
+
+// fill reads until the end, or one byte past the bound. It takes memory as
+// bytes arrive, whatever length was announced.
 func (c *call) fill(body io.Reader, length int64) error {
 	want := 512
 	if length > 0 {
-		want = int(length) + 1 // room to see the end
+		want = min(int(length)+1, smallBody) // room to see the end
 	}
 	if cap(c.body) < want {
 		c.body = make([]byte, 0, want)
 	}
 	for len(c.body) <= maxBody {
+		if len(c.body) >= smallBody && c.large == 0 {
+			c.large = maxBody
+			if c.s.largeBodies.Add(c.large) > largeBodies {
+				return errBodies
+			}
+		}
 		if len(c.body) == cap(c.body) {
 			c.body = append(c.body, 0)[:len(c.body)]
 		}
@@ -334,27 +355,38 @@ func (c *call) mediaType(r *http.Request) *domain.Error {
 
 // address returns the client's address as limits know it: IPv6 by /64.
 func (c *call) address() string {
-	if c.ip != "" {
-		return c.ip
+	if c.ip == "" {
+		if c.s.proxied {
+			c.ip = foldAddress(c.g.ClientIP())
+		} else {
+			c.ip = hostAddress(c.g.Request.RemoteAddr)
+		}
 	}
-	ip := c.g.Request.RemoteAddr
-	if c.s.proxied {
-		ip = c.g.ClientIP()
-	} else if i := strings.LastIndexByte(ip, ':'); i >= 0 {
-		ip = strings.Trim(ip[:i], "[]")
+	return c.ip
+}
+
+// hostAddress returns the folded address of a remote host:port.
+func hostAddress(remote string) string {
+	if i := strings.LastIndexByte(remote, ':'); i >= 0 {
+		remote = strings.Trim(remote[:i], "[]")
 	}
+	return foldAddress(remote)
+}
+
+// foldAddress returns an address as limits know it: IPv6 by /64, since that is
+// what one customer gets.
+func foldAddress(ip string) string {
 	if strings.IndexByte(ip, ':') >= 0 {
 		if a, err := netip.ParseAddr(ip); err == nil {
 			if a = a.Unmap(); a.Is6() {
 				a = netip.PrefixFrom(a.WithZone(""), 64).Masked().Addr()
 			}
-			ip = a.String()
+			return a.String()
 		}
 	}
 	if ip == "" {
-		ip = "unknown"
+		return "unknown"
 	}
-	c.ip = ip
 	return ip
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"vote/internal/domain"
@@ -135,4 +136,39 @@ func (c *call) admitRegistration() error {
 		return err
 	}
 	return nil
+}
+
+// hashesPerAddress is how many calls of one address may hash a password, or wait
+// for it, at once: a small part of those who may wait in all, so that a flood
+// from one address leaves room for everybody else's logins.
+const hashesPerAddress = 8
+
+// hashing counts the calls under way that hash a password, by address.
+type hashing struct {
+	mu sync.Mutex
+	by map[string]int
+}
+
+// enterHashing takes one of the address's places, which done gives back. Errors:
+// CodeRateLimited when they are taken.
+func (c *call) enterHashing() (done func(), err error) {
+	h, address := &c.s.hashing, c.address()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.by[address] >= hashesPerAddress {
+		return nil, &domain.Error{
+			Code: domain.CodeRateLimited, Detail: "Too many people sign in from this address at this moment.", RetryAfter: time.Second,
+		}
+	}
+	if h.by == nil {
+		h.by = make(map[string]int)
+	}
+	h.by[address]++
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.by[address]--; h.by[address] == 0 {
+			delete(h.by, address)
+		}
+	}, nil
 }

@@ -485,6 +485,12 @@ func lacks(path string, want, got any) string {
 // listen serves the site over TCP as the server does and returns its address.
 func (s *site) listen(readTimeout time.Duration) string {
 	s.t.Helper()
+	return s.listenWithin(readTimeout, api.Connections{})
+}
+
+// listenWithin is listen with bounds on connections.
+func (s *site) listenWithin(readTimeout time.Duration, bounds api.Connections) string {
+	s.t.Helper()
 	var lc net.ListenConfig
 	l, err := lc.Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -495,7 +501,7 @@ func (s *site) listen(readTimeout time.Duration) string {
 		ErrorLog: slog.NewLogLogger(slog.NewTextHandler(s.log, nil), slog.LevelError),
 	}
 	var serving sync.WaitGroup
-	serving.Go(func() { _ = server.Serve(api.Listener(l)) })
+	serving.Go(func() { _ = server.Serve(api.Listener(api.Bound(l, bounds))) })
 	s.t.Cleanup(func() {
 		_ = server.Close()
 		serving.Wait()

@@ -155,6 +155,10 @@ func New(ctx context.Context, c config.Config, o Options) (_ *App, err error) {
 	if err != nil {
 		return nil, err
 	}
+	a.listener = api.Bound(a.listener, api.Connections{
+		Total: connections(c.Limits.Connections, descriptors()), PerAddress: c.Limits.ConnectionsPerAddress,
+		Proxies: c.Server.TrustedProxies, Registerer: a.registry,
+	})
 	if c.Server.AdminPort != 0 {
 		if a.admin, err = listen(ctx, c.Server.Host, c.Server.AdminPort); err != nil {
 			return nil, err
@@ -166,6 +170,23 @@ func New(ctx context.Context, c config.Config, o Options) (_ *App, err error) {
 func listen(ctx context.Context, host string, port int) (net.Listener, error) {
 	var lc net.ListenConfig
 	return lc.Listen(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+}
+
+// keptDescriptors are the open files that connections leave to everything else:
+// storage, logs, the admin port.
+const keptDescriptors = 256
+
+// connections returns how many connections may be open: as configured, but never
+// so many that the process could not open its files. Zero is no bound.
+func connections(configured, descriptors int) int {
+	if descriptors == 0 {
+		return configured
+	}
+	most := max(descriptors-keptDescriptors, descriptors/2)
+	if configured == 0 {
+		return most
+	}
+	return min(configured, most)
 }
 
 // Handler returns the API, for tests that need no network.
@@ -241,7 +262,7 @@ func (a *App) Run(ctx context.Context) error {
 func (a *App) server(h http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           h,
-		ReadHeaderTimeout: a.config.Server.ReadTimeout,
+		ReadHeaderTimeout: min(a.config.Server.HeaderTimeout, a.config.Server.ReadTimeout),
 		ReadTimeout:       a.config.Server.ReadTimeout,
 		WriteTimeout:      a.config.Server.WriteTimeout,
 		IdleTimeout:       a.config.Server.IdleTimeout,

@@ -37,8 +37,8 @@ func FuzzSearch(f *testing.F) {
 			t.Fatal(err)
 		}
 		want := []domain.Position{}
-		for i := len(titles) - 1; i >= 0; i-- {
-			tokens := searchTokens(titles[i], batch[i].Options, batch[i].Tags)
+		for i, title := range slices.Backward(titles) {
+			tokens := searchTokens(title, batch[i].Options, batch[i].Tags)
 			found := len(terms) > 0
 			for _, term := range terms {
 				found = found && slices.ContainsFunc(tokens, func(token string) bool {

@@ -28,8 +28,8 @@ func table(text string, columns ...string) (rows []map[string]string, ok bool) {
 	}
 	for _, record := range all[1:] {
 		row := make(map[string]string)
-		for i := len(record) - 1; i >= 0; i-- { // of columns with one name the first counts
-			row[all[0][i]] = record[i]
+		for i, field := range slices.Backward(record) { // of columns with one name the first counts
+			row[all[0][i]] = field
 		}
 		rows = append(rows, row)
 	}
