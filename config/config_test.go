@@ -62,7 +62,7 @@ func TestDefaults(t *testing.T) {
 			ReconnectInterval: 5 * time.Second, MaxRetries: 3},
 		JWT: JWTConfig{SecretKey: "your-secret-key", TokenDuration: 24 * time.Hour, RefreshDuration: 30 * 24 * time.Hour},
 		Limits: LimitsConfig{DailyVotes: 100, RequestsPerMinute: 100, VotesPerMinute: 100, BurstPerSecond: 200,
-			LoginPerAccountPerMinute: 10, LoginPerAddressPerMinute: 30, RegistrationsPerAddressPerHour: 100, StreamsPerAddress: 100,
+			LoginPerAccountPerMinute: 10, LoginPerAddressPerMinute: 30, SignInsPerAddress: 8, RegistrationsPerAddressPerHour: 100, StreamsPerAddress: 100,
 			Connections: 10000, ConnectionsPerAddress: 1000, PollsPerDay: 1000},
 		Logging: LoggingConfig{Level: "info", Format: "json"},
 		Metrics: MetricsConfig{Path: "/metrics"},

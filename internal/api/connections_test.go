@@ -144,7 +144,7 @@ func TestSlowHeads(t *testing.T) {
 // refused at once, and somebody else gets in.
 func TestSignInsOfOneAddressLeaveRoomForOthers(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, nil)
+	s := newSite(t, func(c *api.Config) { c.Limits.SignInsPerAddress = 8 })
 	s.join("mira")
 	const flood = 100
 	send := func(source string) reply {

@@ -378,10 +378,13 @@ func (d *document) integer(n *node) (int64, bool) {
 			v = v*10 + int64(c-'0')
 		}
 		if whole {
+			if v >= domain.MaxID {
+				return 0, false
+			}
 			if len(digits) < len(span) {
 				v = -v
 			}
-			return v, v < domain.MaxID && v > -domain.MaxID
+			return v, true
 		}
 	}
 	return exact(digits, len(digits) < len(span))

@@ -21,6 +21,10 @@ type Limits struct {
 	LoginPerAccountPerMinute       int
 	LoginPerAddressPerMinute       int
 	RegistrationsPerAddressPerHour int
+	// SignInsPerAddress is how many calls of one address may hash a password, or
+	// wait for it, at once: a small part of those who may wait in all, so that a
+	// flood from one address leaves room for everybody else's logins.
+	SignInsPerAddress int
 }
 
 // charge says which windows a request of an endpoint is charged to, besides the
@@ -138,11 +142,6 @@ func (c *call) admitRegistration() error {
 	return nil
 }
 
-// hashesPerAddress is how many calls of one address may hash a password, or wait
-// for it, at once: a small part of those who may wait in all, so that a flood
-// from one address leaves room for everybody else's logins.
-const hashesPerAddress = 8
-
 // hashing counts the calls under way that hash a password, by address.
 type hashing struct {
 	mu sync.Mutex
@@ -152,10 +151,14 @@ type hashing struct {
 // enterHashing takes one of the address's places, which done gives back. Errors:
 // CodeRateLimited when they are taken.
 func (c *call) enterHashing() (done func(), err error) {
+	limit := c.s.limits.SignInsPerAddress
+	if limit == 0 {
+		return func() {}, nil
+	}
 	h, address := &c.s.hashing, c.address()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.by[address] >= hashesPerAddress {
+	if h.by[address] >= limit {
 		return nil, &domain.Error{
 			Code: domain.CodeRateLimited, Detail: "Too many people sign in from this address at this moment.", RetryAfter: time.Second,
 		}

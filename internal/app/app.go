@@ -146,6 +146,7 @@ func New(ctx context.Context, c config.Config, o Options) (_ *App, err error) {
 			LoginPerAccountPerMinute:       c.Limits.LoginPerAccountPerMinute,
 			LoginPerAddressPerMinute:       c.Limits.LoginPerAddressPerMinute,
 			RegistrationsPerAddressPerHour: c.Limits.RegistrationsPerAddressPerHour,
+			SignInsPerAddress:              c.Limits.SignInsPerAddress,
 		},
 	})
 	if err != nil {
