@@ -169,7 +169,7 @@ type LimitsConfig struct {
 	BurstPerSecond                 int `key:"burst_per_second" default:"200" min:"0" max:"1000000000" doc:"Requests of an address in a second."`
 	LoginPerAccountPerMinute       int `key:"login_per_account_per_minute" default:"10" min:"0" max:"1000000000" doc:"Logins to an account in a minute."`
 	LoginPerAddressPerMinute       int `key:"login_per_address_per_minute" default:"30" min:"0" max:"1000000000" doc:"Logins from an address in a minute."`
-	SignInsPerAddress              int `key:"sign_ins_per_address" default:"8" min:"0" max:"1000000000" doc:"Logins and registrations of an address under way at once."`
+	SignInsPerAddress              int `key:"sign_ins_per_address" default:"8" min:"0" max:"1000000000" doc:"Calls of an address under way at once that hash a password: logins, registrations, changes of an account."`
 	RegistrationsPerAddressPerHour int `key:"registrations_per_address_per_hour" default:"100" min:"0" max:"1000000000" doc:"Registrations from an address in an hour."`
 	StreamsPerAddress              int `key:"streams_per_address" default:"100" min:"0" max:"1000000000" doc:"Live streams open to an address."`
 	Connections                    int `key:"connections" default:"10000" min:"0" max:"1000000000" doc:"Connections open at once, fewer when the process may not open so many files."`

@@ -139,39 +139,59 @@ func TestSlowHeads(t *testing.T) {
 	}
 }
 
-// TestSignInsOfOneAddressLeaveRoomForOthers floods the sign-in with more calls
-// than there are places, from one address: a few are worked on, the others are
-// refused at once, and somebody else gets in.
-func TestSignInsOfOneAddressLeaveRoomForOthers(t *testing.T) {
+// TestHashingForOneAddressLeavesRoomForOthers floods the calls that hash a
+// password with more than there are places, from one address: a few are worked
+// on, the others are refused at once, and somebody else gets in.
+func TestHashingForOneAddressLeavesRoomForOthers(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, func(c *api.Config) { c.Limits.SignInsPerAddress = 8 })
-	s.join("mira")
-	const flood = 100
-	send := func(source string) reply {
-		r := s.request("", "POST", "/api/auth/login", `{"email":"mira@example.org","password":"correct horse"}`)
-		r.RemoteAddr = source + ":1234"
-		return s.send(r)
-	}
-	statuses := make(map[string]int)
-	var mu sync.Mutex
-	var sending sync.WaitGroup
-	for range flood {
-		sending.Go(func() {
-			got := send("192.0.2.1")
-			mu.Lock()
-			defer mu.Unlock()
-			statuses[fmt.Sprint(got.status, " ", got.code())]++
+	const login, me = "POST /api/auth/login", "PATCH /api/users/me"
+	const credentials = `{"email":"mira@example.org","password":"correct horse"}`
+	for _, c := range []struct{ as, call, body, worked string }{
+		{"", login, credentials, "200 "},
+		{"mira", me, `{"username":"mira.k","currentPassword":"wrong horse"}`, "403 wrong_password"},
+		{"mira", me, `{"password":"battery staple","currentPassword":"wrong horse"}`, "403 wrong_password"},
+		{"mira", "DELETE /api/users/me", `{"password":"wrong horse"}`, "403 wrong_password"},
+	} {
+		t.Run(c.call+" "+c.body, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, func(c *api.Config) { c.Limits.SignInsPerAddress = 8 })
+			s.join("mira")
+			const flood = 100
+			send := func(source, as, call, body string) reply {
+				method, target, _ := strings.Cut(call, " ")
+				r := s.request(as, method, target, body)
+				r.RemoteAddr = source + ":1234"
+				return s.send(r)
+			}
+			statuses := make(map[string]int)
+			var mu sync.Mutex
+			var sending sync.WaitGroup
+			for range flood {
+				sending.Go(func() {
+					got := send("192.0.2.1", c.as, c.call, c.body)
+					mu.Lock()
+					defer mu.Unlock()
+					statuses[fmt.Sprint(got.status, " ", got.code())]++
+				})
+			}
+			if got := send("192.0.2.2", "", login, credentials); got.status != http.StatusOK {
+				t.Errorf("somebody else: %d %s", got.status, got.body)
+			}
+			// What hashes nothing needs no place.
+			if got := send("192.0.2.1", "mira", me, `{"username":"mira.x"}`); got.status != http.StatusOK {
+				t.Errorf("another name: %d %s", got.status, got.body)
+			}
+			sending.Wait()
+			if statuses[c.worked] < 1 || statuses[c.worked]+statuses["429 rate_limited"] != flood || statuses["429 rate_limited"] == 0 {
+				t.Errorf("the flood got %v", statuses)
+			}
+			// Every place was given back.
+			for range 9 {
+				if got := send("192.0.2.1", c.as, c.call, c.body); fmt.Sprint(got.status, " ", got.code()) != c.worked {
+					t.Errorf("after the flood: %d %s", got.status, got.body)
+				}
+			}
 		})
-	}
-	if got := send("192.0.2.2"); got.status != http.StatusOK {
-		t.Errorf("somebody else: %d %s", got.status, got.body)
-	}
-	sending.Wait()
-	if statuses["200 "] < 1 || statuses["200 "]+statuses["429 rate_limited"] != flood || statuses["429 rate_limited"] == 0 {
-		t.Errorf("the flood got %v", statuses)
-	}
-	if got := send("192.0.2.1"); got.status != http.StatusOK {
-		t.Errorf("after the flood: %d %s", got.status, got.body)
 	}
 }
 

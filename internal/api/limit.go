@@ -160,7 +160,7 @@ func (c *call) enterHashing() (done func(), err error) {
 	defer h.mu.Unlock()
 	if h.by[address] >= limit {
 		return nil, &domain.Error{
-			Code: domain.CodeRateLimited, Detail: "Too many people sign in from this address at this moment.", RetryAfter: time.Second,
+			Code: domain.CodeRateLimited, Detail: "Too many people sign in or change their accounts from this address at this moment.", RetryAfter: time.Second,
 		}
 	}
 	if h.by == nil {

@@ -32,7 +32,12 @@ func (s *server) update(c *call) error {
 	}
 	var confirmed account.Confirmation
 	if in.CurrentPassword != nil {
-		var err error
+		// For the new password's hash too, which only who gives this one gets.
+		done, err := c.enterHashing()
+		if err != nil {
+			return err
+		}
+		defer done()
 		if confirmed, err = s.account.Confirm(c.context(), c.who.User, *in.CurrentPassword); err != nil {
 			return err
 		}
@@ -56,7 +61,11 @@ func (s *server) erase(c *call) error {
 	}
 	var confirmed account.Confirmation
 	if password != "" {
-		var err error
+		done, err := c.enterHashing()
+		if err != nil {
+			return err
+		}
+		defer done()
 		if confirmed, err = s.account.Confirm(c.context(), c.who.User, password); err != nil {
 			return err
 		}
