@@ -72,6 +72,9 @@ func (p *product) actions() map[string]func(*rapid.T) {
 		"":              p.look,
 		"register":      p.register,
 		"log in":        p.login,
+		"end session":   p.endSession,
+		"rename":        p.rename,
+		"erase":         p.erase,
 		"publish":       p.publish,
 		"publish again": p.publish,
 		"vote":          p.vote,
@@ -94,20 +97,24 @@ func (p *product) actions() map[string]func(*rapid.T) {
 // The model: what the product is believed to know.
 
 type modelUser struct {
-	id             int64
-	name, password string
-	token          string
-	votes          map[*modelPoll]int // the option
-	voteDays       map[string]int     // votes by day
-	skips          map[*modelPoll]bool
-	published      map[string]int // polls by day
-	keys           map[string]*modelPoll
-	joined         time.Time
+	id        int64
+	name      string
+	email     string
+	password  string
+	tokens    []string           // of the sessions that go on; the last one acts
+	votes     map[*modelPoll]int // the option
+	voteDays  map[string]int     // votes by day
+	skips     map[*modelPoll]bool
+	published map[string]int // polls by day
+	keys      map[string]*modelPoll
+	joined    time.Time
 }
+
+func (u *modelUser) token() string { return u.tokens[len(u.tokens)-1] }
 
 type modelPoll struct {
 	id      int64
-	author  *modelUser
+	author  *modelUser // nil when erased
 	title   string
 	options []string
 	tags    []string
@@ -132,9 +139,13 @@ func (m *modelPoll) readable() bool {
 
 // document is the poll as a feed shows it.
 func (m *modelPoll) document() map[string]any {
+	var author any
+	if m.author != nil {
+		author = map[string]any{"id": float64(m.author.id), "username": m.author.name}
+	}
 	return map[string]any{
 		"id": float64(m.id), "title": m.title, "options": anys(m.options), "tags": anys(m.tags), "createdAt": m.made.Format(time.RFC3339Nano),
-		"author": map[string]any{"id": float64(m.author.id), "username": m.author.name}, "totalVotes": float64(m.votes()),
+		"author": author, "totalVotes": float64(m.votes()),
 	}
 }
 
@@ -172,8 +183,10 @@ type product struct {
 	stopped  func() error // nil while no server runs
 	requests int
 
-	users []*modelUser
-	polls []*modelPoll // in order of publication, deleted ones too
+	users  []*modelUser
+	erased []*modelUser
+	ended  []string     // tokens of sessions that ended
+	polls  []*modelPoll // in order of publication, deleted ones too
 }
 
 // handClock moves when it is told.
@@ -286,7 +299,7 @@ func (p *product) try(as *modelUser, method, target, body string, header ...stri
 		r.Header.Set("Content-Type", "application/json")
 	}
 	if as != nil {
-		r.Header.Set("Authorization", "Bearer "+as.token)
+		r.Header.Set("Authorization", "Bearer "+as.token())
 	}
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
@@ -379,22 +392,47 @@ func (p *product) anyPoll(t *rapid.T) *modelPoll {
 
 // Actions.
 
+// accountNames are few, so that they are taken again after they became free.
+var accountNames = []string{"user0", "user1", "user2", "user3", "user4"}
+
+// named returns who has a name, in whatever case; nil when it is free.
+func (p *product) named(name string) *modelUser {
+	for _, u := range p.users {
+		if strings.EqualFold(u.name, name) {
+			return u
+		}
+	}
+	return nil
+}
+
+// join makes an account with the first name and the first address that are free.
 func (p *product) join(t *rapid.T) {
-	name := fmt.Sprint("user", len(p.users))
+	name := accountNames[slices.IndexFunc(accountNames, func(name string) bool { return p.named(name) == nil })]
+	local := accountNames[slices.IndexFunc(accountNames, func(local string) bool {
+		return !slices.ContainsFunc(p.users, func(u *modelUser) bool { return u.email == local+"@example.org" })
+	})]
+	p.joinAs(t, name, local+"@example.org")
+}
+
+func (p *product) joinAs(t *rapid.T, name, email string) {
+	before := slices.Concat(p.users, p.erased)
 	u := &modelUser{
-		name: name, password: "password of " + name, votes: map[*modelPoll]int{}, voteDays: map[string]int{}, skips: map[*modelPoll]bool{},
-		published: map[string]int{}, keys: map[string]*modelPoll{}, joined: p.clock.Now(),
+		name: name, email: email, password: fmt.Sprint("password of person ", len(before)), votes: map[*modelPoll]int{}, voteDays: map[string]int{},
+		skips: map[*modelPoll]bool{}, published: map[string]int{}, keys: map[string]*modelPoll{}, joined: p.clock.Now(),
 	}
 	a := p.do(t, nil, "POST", "/api/auth/register", p.registration(u))
 	if a.status != http.StatusCreated {
 		t.Fatalf("%s: %d %v", a.call, a.status, a.body)
 	}
-	u.id, u.token = a.number(t, "user", "id"), a.text("token")
+	u.id, u.tokens = a.number(t, "user", "id"), []string{a.text("token")}
+	if slices.ContainsFunc(before, func(other *modelUser) bool { return other.id == u.id }) {
+		t.Fatalf("%s: id %d is another's", a.call, u.id)
+	}
 	p.users = append(p.users, u)
 }
 
 func (p *product) registration(u *modelUser) string {
-	return fmt.Sprintf(`{"username":%q,"email":%q,"password":%q}`, u.name, u.name+"@example.org", u.password)
+	return fmt.Sprintf(`{"username":%q,"email":%q,"password":%q}`, u.name, u.email, u.password)
 }
 
 func (p *product) register(t *rapid.T) {
@@ -410,19 +448,105 @@ func (p *product) register(t *rapid.T) {
 
 func (p *product) login(t *rapid.T) {
 	u := p.anyUser(t)
-	password, good := u.password, rapid.Bool().Draw(t, "good")
-	if !good {
-		password += "!"
-	}
-	a := p.do(t, nil, "POST", "/api/auth/login", fmt.Sprintf(`{"email":%q,"password":%q}`, strings.ToUpper(u.name)+"@Example.org", password))
-	if !good {
-		p.refused(t, a, refusal{401, "invalid_credentials"})
+	if rapid.Bool().Draw(t, "good") {
+		p.signIn(t, u)
 		return
 	}
+	p.refused(t, p.do(t, nil, "POST", "/api/auth/login", credentials(u.email, u.password+"!")), refusal{401, "invalid_credentials"})
+}
+
+// signIn begins a session, which acts from now on.
+func (p *product) signIn(t *rapid.T, u *modelUser) {
+	a := p.do(t, nil, "POST", "/api/auth/login", credentials(strings.ToUpper(u.email), u.password))
 	if a.status != http.StatusOK || a.number(t, "user", "id") != u.id {
 		t.Fatalf("%s: %d %v", a.call, a.status, a.body)
 	}
-	u.token = a.text("token")
+	u.tokens = append(u.tokens, a.text("token"))
+}
+
+func credentials(email, password string) string {
+	return fmt.Sprintf(`{"email":%q,"password":%q}`, email, password)
+}
+
+// endSession ends a session of a user, by the token of one of the user's own.
+func (p *product) endSession(t *rapid.T) {
+	u := p.anyUser(t)
+	at := rapid.IntRange(0, len(u.tokens)-1).Draw(t, "session")
+	token := u.tokens[at]
+	a := p.do(t, nil, "GET", "/api/users/me/sessions?limit=100", "", "Authorization", "Bearer "+token)
+	body, _ := a.body.(map[string]any)
+	items, _ := body["items"].([]any)
+	if a.status != http.StatusOK || len(items) != len(u.tokens) || body["nextCursor"] != nil {
+		t.Fatalf("%s: %d %v, want %d sessions", a.call, a.status, a.body, len(u.tokens))
+	}
+	var current []string
+	for _, item := range items {
+		if item, _ := item.(map[string]any); item["current"] == true {
+			current = append(current, fmt.Sprint(item["id"]))
+		}
+	}
+	if len(current) != 1 {
+		t.Fatalf("%s: %v, want one current session", a.call, a.body)
+	}
+	path := "/api/users/me/sessions/" + current[0]
+	if by := p.anyUser(t); by != u {
+		p.refused(t, p.do(t, by, "DELETE", path, ""), refusal{404, "not_found"})
+	}
+	p.is(t, p.do(t, u, "DELETE", path, ""), http.StatusNoContent, nil)
+	u.tokens = slices.Delete(u.tokens, at, at+1)
+	p.endsToken(t, token)
+	if len(u.tokens) == 0 {
+		p.signIn(t, u)
+	}
+	p.is(t, p.do(t, u, "DELETE", path, ""), http.StatusNoContent, nil)
+}
+
+// rename changes a username, often to one that is or was another's.
+func (p *product) rename(t *rapid.T) {
+	u, name := p.anyUser(t), rapid.SampledFrom(accountNames).Draw(t, "name")
+	if rapid.Bool().Draw(t, "capitals") {
+		name = strings.ToUpper(name)
+	}
+	a := p.do(t, u, "PATCH", "/api/users/me", fmt.Sprintf(`{"username":%q}`, name))
+	if has := p.named(name); has != nil && has != u {
+		p.refused(t, a, refusal{409, "username_taken"})
+		return
+	}
+	u.name = name
+	p.is(t, a, http.StatusOK, p.profile(u))
+}
+
+// erase erases an account. What it voted and skipped stays counted, its polls
+// stay without an author, and sometimes somebody takes its name and address.
+func (p *product) erase(t *rapid.T) {
+	u := p.anyUser(t)
+	const path = "/api/users/me"
+	if rapid.IntRange(0, 3).Draw(t, "wrong password") == 0 {
+		p.refused(t, p.do(t, u, "DELETE", path, `{"password":"password of nobody"}`), refusal{403, "wrong_password"})
+		return
+	}
+	p.is(t, p.do(t, u, "DELETE", path, fmt.Sprintf(`{"password":%q}`, u.password)), http.StatusNoContent, nil)
+	for _, token := range u.tokens {
+		p.endsToken(t, token)
+	}
+	p.refused(t, p.do(t, nil, "POST", "/api/auth/login", credentials(u.email, u.password)), refusal{401, "invalid_credentials"})
+	p.users = slices.DeleteFunc(p.users, func(other *modelUser) bool { return other == u })
+	p.erased = append(p.erased, u)
+	for _, m := range p.polls {
+		if m.author == u {
+			m.author = nil
+		}
+	}
+	if rapid.Bool().Draw(t, "somebody takes the name") || len(p.users) == 0 {
+		p.joinAs(t, u.name, u.email)
+	}
+}
+
+// endsToken holds that a token is refused, now and from now on.
+func (p *product) endsToken(t *rapid.T, token string) {
+	t.Helper()
+	p.ended = append(p.ended, token)
+	p.refused(t, p.do(t, nil, "GET", "/api/users/me", "", "Authorization", "Bearer "+token), refusal{401, "unauthorized"})
 }
 
 var (
@@ -942,6 +1066,9 @@ func (p *product) look(t *rapid.T) {
 		p.page(t, p.do(t, u, "GET", "/api/polls?limit=100", ""), 1, 100, p.unseen(u, filter{}), false)
 		p.is(t, p.do(t, u, "GET", "/api/users/me", ""), http.StatusOK, p.profile(u))
 	}
+	for _, token := range p.ended {
+		p.refused(t, p.do(t, nil, "GET", "/api/users/me", "", "Authorization", "Bearer "+token), refusal{401, "unauthorized"})
+	}
 	for i, m := range p.polls {
 		path := fmt.Sprintf("/api/polls/%d", m.id)
 		u := p.users[(i+p.requests)%len(p.users)]
@@ -969,7 +1096,7 @@ func (p *product) profile(u *modelUser) map[string]any {
 		}
 	}
 	return map[string]any{
-		"id": float64(u.id), "username": u.name, "email": u.name + "@example.org", "createdAt": u.joined.Format(time.RFC3339Nano),
+		"id": float64(u.id), "username": u.name, "email": u.email, "createdAt": u.joined.Format(time.RFC3339Nano),
 		"votesToday": float64(u.voteDays[p.day()]), "votesRemainingToday": p.remaining(u),
 		"totals": map[string]any{"votes": float64(len(u.votes)), "skips": float64(len(u.skips)), "polls": float64(polls)},
 	}
@@ -986,10 +1113,11 @@ func (p *product) check(t *rapid.T) {
 		t.Fatal(err)
 	}
 	votes, skips := int64(0), int64(0)
-	for _, u := range p.users {
+	everybody := slices.Concat(p.users, p.erased)
+	for _, u := range everybody {
 		votes, skips = votes+int64(len(u.votes)), skips+int64(len(u.skips))
 	}
-	if len(report.Violations) > 0 || report.Votes != votes || report.Skips != skips || report.Users != int64(len(p.users)) || len(report.Rules) == 0 {
-		t.Fatalf("check: %+v; want %d users, %d votes, %d skips", report, len(p.users), votes, skips)
+	if len(report.Violations) > 0 || report.Votes != votes || report.Skips != skips || report.Users != int64(len(everybody)) || len(report.Rules) == 0 {
+		t.Fatalf("check: %+v; want %d users, %d votes, %d skips", report, len(everybody), votes, skips)
 	}
 }
