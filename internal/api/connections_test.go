@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -154,9 +155,11 @@ func TestHashingForOneAddressLeavesRoomForOthers(t *testing.T) {
 	} {
 		t.Run(c.call+" "+c.body, func(t *testing.T) {
 			t.Parallel()
-			s := newSite(t, func(c *api.Config) { c.Limits.SignInsPerAddress = 8 })
+			const flood, limit = 100, 1000
+			s := newSite(t, func(c *api.Config) {
+				c.Limits.SignInsPerAddress, c.Limits.RequestsPerMinute = 8, limit
+			})
 			s.join("mira")
-			const flood = 100
 			send := func(source, as, call, body string) reply {
 				method, target, _ := strings.Cut(call, " ")
 				r := s.request(as, method, target, body)
@@ -185,9 +188,15 @@ func TestHashingForOneAddressLeavesRoomForOthers(t *testing.T) {
 			if statuses[c.worked] < 1 || statuses[c.worked]+statuses["429 rate_limited"] != flood || statuses["429 rate_limited"] == 0 {
 				t.Errorf("the flood got %v", statuses)
 			}
-			// Every place was given back.
+			// Every place was given back, and who was refused was not charged.
+			counted := statuses[c.worked] + 1 // another name, or the registration
 			for range 9 {
-				if got := send("192.0.2.1", c.as, c.call, c.body); fmt.Sprint(got.status, " ", got.code()) != c.worked {
+				counted++
+				got := send("192.0.2.1", c.as, c.call, c.body)
+				if left := got.header.Get("X-RateLimit-Remaining"); left != strconv.Itoa(limit-counted) {
+					t.Errorf("%s left after %d that were counted", left, counted)
+				}
+				if fmt.Sprint(got.status, " ", got.code()) != c.worked {
 					t.Errorf("after the flood: %d %s", got.status, got.body)
 				}
 			}

@@ -81,12 +81,17 @@ func (c *call) take(key string, limit int, window time.Duration, told bool) *dom
 		}
 		return nil
 	}
+	c.refund()
+	c.window, c.windowed = g, true
+	return &domain.Error{Code: domain.CodeRateLimited, RetryAfter: max(g.RetryAfter, time.Millisecond)}
+}
+
+// refund gives back what the request was charged.
+func (c *call) refund() {
 	for _, key := range c.charged[:c.charges] {
 		c.s.limiter.Refund(c.context(), key, 1)
 	}
 	c.charges = 0
-	c.window, c.windowed = g, true
-	return &domain.Error{Code: domain.CodeRateLimited, RetryAfter: max(g.RetryAfter, time.Millisecond)}
 }
 
 // takeVotes asks the votes window for n votes of a batch and returns how many
@@ -149,7 +154,7 @@ type hashing struct {
 }
 
 // enterHashing takes one of the address's places, which done gives back. Errors:
-// CodeRateLimited when they are taken.
+// CodeRateLimited when they are taken; then the request is not counted.
 func (c *call) enterHashing() (done func(), err error) {
 	limit := c.s.limits.SignInsPerAddress
 	if limit == 0 {
@@ -159,6 +164,9 @@ func (c *call) enterHashing() (done func(), err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.by[address] >= limit {
+		if c.refund(); c.windowed {
+			c.window.Remaining++
+		}
 		return nil, &domain.Error{
 			Code: domain.CodeRateLimited, Detail: "Too many people sign in or change their accounts from this address at this moment.", RetryAfter: time.Second,
 		}
