@@ -103,7 +103,13 @@ func (c *handClock) Now() time.Time {
 	return c.now
 }
 
-func must(t testing.TB, err error) {
+// failing is what tests and checks of properties have in common.
+type failing interface {
+	Helper()
+	Fatal(args ...any)
+}
+
+func must(t failing, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
