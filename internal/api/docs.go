@@ -102,7 +102,7 @@ func newDocPage(api *huma.OpenAPI) docPage {
 		g := docGroup{Name: tag.Name, Text: tag.Description, Anchor: strings.ReplaceAll(strings.ToLower(tag.Name), " ", "-")}
 		for _, path := range slices.Sorted(maps.Keys(api.Paths)) {
 			item := api.Paths[path]
-			for _, op := range []*huma.Operation{item.Get, item.Post, item.Delete} {
+			for _, op := range []*huma.Operation{item.Get, item.Post, item.Put, item.Patch, item.Delete} {
 				if op != nil && op.Tags[0] == tag.Name {
 					g.Calls = append(g.Calls, newDocCall(api, op))
 				}

@@ -484,3 +484,23 @@ func itoa(n int) string {
 	b, _ := json.Marshal(n)
 	return string(b)
 }
+
+// TestDocsShowEveryCall looks for each call of the document on the page made of it.
+func TestDocsShowEveryCall(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil)
+	_, paths := openDocument(t, s)
+	page := s.do("", "GET", "/docs", "").body
+	calls := 0
+	for path, operations := range paths {
+		for method, o := range operations {
+			calls++
+			if !strings.Contains(page, `id="`+o.OperationID+`"`) {
+				t.Errorf("%s %s is not on the page", method, path)
+			}
+		}
+	}
+	if calls < 20 {
+		t.Errorf("only %d calls were looked for", calls)
+	}
+}
