@@ -1,34 +1,27 @@
 package archive_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"vote/config"
-	"vote/internal/app"
 	"vote/internal/domain"
 	"vote/internal/ops/archive"
 	"vote/internal/ops/command"
+	"vote/internal/ops/commandtest"
 )
 
 // database makes a database with one poll, voted on, of a month that can be
 // archived.
 func database(t *testing.T) (path, settings string, month domain.Month) {
 	t.Helper()
-	folder := t.TempDir()
-	path, settings = filepath.Join(folder, "vote.db"), filepath.Join(folder, "config.yaml")
-	if err := os.WriteFile(settings, fmt.Appendf(nil, "storage:\n  path: %q\n", path), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	path, settings = commandtest.Place(t, "")
 	month = domain.MonthOf(time.Now()) - 3
-	store := open(t, path)
+	store := commandtest.Open(t, path)
 	_, err := store.Import(t.Context(), domain.Import{Users: []domain.ImportUser{{NewUser: domain.NewUser{
 		Username: "ada", UsernameKey: "ada", Email: "ada@example.org", EmailKey: "ada@example.org", PasswordHash: "x",
 	}}}})
@@ -52,36 +45,14 @@ func database(t *testing.T) (path, settings string, month domain.Month) {
 	return path, settings, month
 }
 
-func open(t *testing.T, path string) domain.Store {
-	t.Helper()
-	c := config.Default()
-	c.Storage.Path = path
-	store, err := app.OpenStore(t.Context(), c, app.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return store
-}
-
-func run(t *testing.T, args ...string) (string, error) {
-	t.Helper()
-	c := archive.Command()
-	var out bytes.Buffer
-	c.SetOut(&out)
-	c.SetErr(io.Discard)
-	c.SetArgs(args)
-	err := c.ExecuteContext(t.Context())
-	return out.String(), err
-}
-
 func TestArchive(t *testing.T) {
 	t.Parallel()
 	path, settings, month := database(t)
-	out, err := run(t, "--config", settings, month.String())
+	out, err := commandtest.Run(t, archive.Command(), "--config", settings, month.String())
 	if err != nil || !strings.Contains(out, month.String()+": 1 polls closed on ") || !strings.Contains(out, "1 votes and 0 skips archived in\n"+filepath.Dir(path)) {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	out, err = run(t, "--config", settings, "--json", "--yes", month.String())
+	out, err = commandtest.Run(t, archive.Command(), "--config", settings, "--json", "--yes", month.String())
 	var report archive.Report
 	if jsonErr := json.Unmarshal([]byte(out), &report); err != nil || jsonErr != nil || report.Votes != 1 || report.Month != month.String() {
 		t.Fatalf("again: %v, %v\n%s", err, jsonErr, out)
@@ -89,9 +60,9 @@ func TestArchive(t *testing.T) {
 	if _, err := os.Stat(report.Place); err != nil {
 		t.Errorf("the archive: %v", err)
 	}
-	store := open(t, path)
+	store := commandtest.Open(t, path)
 	defer store.Close()
-	if _, err := run(t, "--config", settings, month.String()); command.ExitCode(err) != command.ExitUnfinished {
+	if _, err := commandtest.Run(t, archive.Command(), "--config", settings, month.String()); command.ExitCode(err) != command.ExitUnfinished {
 		t.Errorf("while a server runs: %v", err)
 	}
 	found, err := store.Check(t.Context(), domain.Rules{DailyVotes: 100})
@@ -111,7 +82,7 @@ func TestRefused(t *testing.T) {
 		{[]string{(month + 100).String()}, command.ExitNo},
 		{[]string{"2026"}, command.ExitWrongUse}, {[]string{"2020-01"}, command.ExitWrongUse}, {nil, command.ExitWrongUse},
 	} {
-		if _, err := run(t, append([]string{"--config", settings}, c.args...)...); command.ExitCode(err) != c.code {
+		if _, err := commandtest.Run(t, archive.Command(), append([]string{"--config", settings}, c.args...)...); command.ExitCode(err) != c.code {
 			t.Errorf("%v: %v", c.args, err)
 		}
 	}
@@ -120,7 +91,7 @@ func TestRefused(t *testing.T) {
 	if err := os.WriteFile(taken, []byte("mine"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := run(t, "--config", settings, month.String()); command.ExitCode(err) != command.ExitNo || !strings.Contains(fmt.Sprint(err), taken) {
+	if _, err := commandtest.Run(t, archive.Command(), "--config", settings, month.String()); command.ExitCode(err) != command.ExitNo || !strings.Contains(fmt.Sprint(err), taken) {
 		t.Errorf("%v", err)
 	}
 	if text, err := os.ReadFile(taken); err != nil || string(text) != "mine" {
@@ -129,7 +100,7 @@ func TestRefused(t *testing.T) {
 	if err := os.Remove(taken); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := run(t, "--config", settings, month.String()); err != nil {
+	if _, err := commandtest.Run(t, archive.Command(), "--config", settings, month.String()); err != nil {
 		t.Error(err)
 	}
 }

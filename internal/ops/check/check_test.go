@@ -1,12 +1,10 @@
 package check_test
 
 import (
-	"bytes"
 	"database/sql" // with the driver that app brings along
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -18,16 +16,15 @@ import (
 	"vote/internal/domain"
 	"vote/internal/ops/check"
 	"vote/internal/ops/command"
+	"vote/internal/ops/commandtest"
 )
 
 // database makes a database with a user and a poll voted on, then closes it,
 // and returns its path and a configuration file that names it.
 func database(t *testing.T) (path, settings string) {
 	t.Helper()
-	folder := t.TempDir()
-	path, settings = filepath.Join(folder, "vote.db"), filepath.Join(folder, "config.yaml")
-	write(t, settings, fmt.Sprintf("storage:\n  path: %q\n", path))
-	store := open(t, path)
+	path, settings = commandtest.Place(t, "")
+	store := commandtest.Open(t, path)
 	u, err := store.CreateUser(t.Context(),
 		domain.NewUser{Username: "ada", UsernameKey: "ada", Email: "ada@example.org", EmailKey: "ada@example.org", PasswordHash: "x"},
 		domain.Session{ID: "s", ExpiresAt: time.Now().Add(time.Hour)}, domain.TokenHash{1})
@@ -50,17 +47,6 @@ func database(t *testing.T) (path, settings string) {
 	return path, settings
 }
 
-func open(t *testing.T, path string) domain.Store {
-	t.Helper()
-	c := config.Default()
-	c.Storage.Path = path
-	store, err := app.OpenStore(t.Context(), c, app.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return store
-}
-
 func write(t *testing.T, path, text string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -68,21 +54,10 @@ func write(t *testing.T, path, text string) {
 	}
 }
 
-func run(t *testing.T, args ...string) (string, error) {
-	t.Helper()
-	command := check.Command()
-	var out bytes.Buffer
-	command.SetOut(&out)
-	command.SetErr(io.Discard)
-	command.SetArgs(args)
-	err := command.ExecuteContext(t.Context())
-	return out.String(), err
-}
-
 func TestCleanAndBroken(t *testing.T) {
 	t.Parallel()
 	path, settings := database(t)
-	out, err := run(t, "--config", settings)
+	out, err := commandtest.Run(t, check.Command(), "--config", settings)
 	if err != nil || !regexp.MustCompile(`(?s)holds.*1 users, 1 polls, 1 votes, 0 skips`).MatchString(out) {
 		t.Fatalf("a clean database: %v\n%s", err, out)
 	}
@@ -97,11 +72,11 @@ func TestCleanAndBroken(t *testing.T) {
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	out, err = run(t, "--config", settings)
+	out, err = commandtest.Run(t, check.Command(), "--config", settings)
 	if !errors.Is(err, check.ErrBroken) || !regexp.MustCompile(`BROKEN \d+ times \(invariant \d+\)`).MatchString(out) {
 		t.Errorf("a vote that is gone: %v\n%s", err, out)
 	}
-	out, err = run(t, "--config", settings, "--json")
+	out, err = commandtest.Run(t, check.Command(), "--config", settings, "--json")
 	var report check.Report
 	if jsonErr := json.Unmarshal([]byte(out), &report); !errors.Is(err, check.ErrBroken) || jsonErr != nil || !report.Broken() || report.Users != 1 || len(report.Rules) < 5 {
 		t.Errorf("as JSON: %v, %v\n%s", err, jsonErr, out)
@@ -111,8 +86,8 @@ func TestCleanAndBroken(t *testing.T) {
 func TestUnfinished(t *testing.T) {
 	t.Parallel()
 	path, settings := database(t)
-	running := open(t, path)
-	_, err := run(t, "--config", settings)
+	running := commandtest.Open(t, path)
+	_, err := commandtest.Run(t, check.Command(), "--config", settings)
 	if !errors.Is(err, command.ErrUnfinished) || !regexp.MustCompile(`in use by another process`).MatchString(fmt.Sprint(err)) {
 		t.Errorf("while a server runs: %v", err)
 	}
@@ -123,7 +98,7 @@ func TestUnfinished(t *testing.T) {
 	folder := t.TempDir()
 	missing := filepath.Join(folder, "none.yaml")
 	write(t, missing, fmt.Sprintf("storage:\n  path: %q\n", filepath.Join(folder, "none.db")))
-	if _, err := run(t, "--config", missing); !errors.Is(err, command.ErrUnfinished) {
+	if _, err := commandtest.Run(t, check.Command(), "--config", missing); !errors.Is(err, command.ErrUnfinished) {
 		t.Errorf("without a database: %v", err)
 	}
 	if _, err := os.Stat(filepath.Join(folder, "none.db")); err == nil {
@@ -139,7 +114,7 @@ func TestUnfinished(t *testing.T) {
 	if err := errors.Join(m.To(t.Context(), 1), m.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := run(t, "--config", settings); !errors.Is(err, command.ErrUnfinished) {
+	if _, err := commandtest.Run(t, check.Command(), "--config", settings); !errors.Is(err, command.ErrUnfinished) {
 		t.Errorf("with an old schema: %v", err)
 	}
 }
@@ -149,7 +124,7 @@ func TestWrongUse(t *testing.T) {
 	wrong := filepath.Join(t.TempDir(), "wrong.yaml")
 	write(t, wrong, "storage:\n  nonsense: 1\n")
 	for _, args := range [][]string{{"--config", wrong}, {"--config", "nowhere.yaml"}, {"now"}, {"--nonsense"}} {
-		if _, err := run(t, args...); err == nil || errors.Is(err, check.ErrBroken) || errors.Is(err, command.ErrUnfinished) {
+		if _, err := commandtest.Run(t, check.Command(), args...); err == nil || errors.Is(err, check.ErrBroken) || errors.Is(err, command.ErrUnfinished) {
 			t.Errorf("%v: %v", args, err)
 		}
 	}

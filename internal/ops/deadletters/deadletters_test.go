@@ -1,21 +1,16 @@
 package deadletters_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"testing"
 	"time"
 
-	"vote/config"
-	"vote/internal/app"
 	"vote/internal/domain"
 	"vote/internal/ops/command"
+	"vote/internal/ops/commandtest"
 	"vote/internal/ops/deadletters"
 )
 
@@ -23,12 +18,8 @@ import (
 // and a row that could not be read.
 func database(t *testing.T) (path, settings string) {
 	t.Helper()
-	folder := t.TempDir()
-	path, settings = filepath.Join(folder, "vote.db"), filepath.Join(folder, "config.yaml")
-	if err := os.WriteFile(settings, fmt.Appendf(nil, "storage:\n  path: %q\n", path), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	store := open(t, path)
+	path, settings = commandtest.Place(t, "")
+	store := commandtest.Open(t, path)
 	for i, queue := range []string{"a", "b", "a", "outbox"} {
 		kind := domain.EventVoteCast
 		if queue == "outbox" {
@@ -47,32 +38,10 @@ func database(t *testing.T) (path, settings string) {
 	return path, settings
 }
 
-func open(t *testing.T, path string) domain.Store {
-	t.Helper()
-	c := config.Default()
-	c.Storage.Path = path
-	store, err := app.OpenStore(t.Context(), c, app.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return store
-}
-
-func run(t *testing.T, args ...string) (string, error) {
-	t.Helper()
-	c := deadletters.Command()
-	var out bytes.Buffer
-	c.SetOut(&out)
-	c.SetErr(io.Discard)
-	c.SetArgs(args)
-	err := c.ExecuteContext(t.Context())
-	return out.String(), err
-}
-
 // left returns the ids of the dead letters and of the events in the outbox.
 func left(t *testing.T, path string) string {
 	t.Helper()
-	store := open(t, path)
+	store := commandtest.Open(t, path)
 	defer store.Close()
 	var ids []int64
 	letters, err := store.DeadLetters(t.Context(), "", 0, 100)
@@ -125,7 +94,7 @@ func TestDeadLetters(t *testing.T) {
 		t.Run(fmt.Sprint(c.args), func(t *testing.T) {
 			t.Parallel()
 			path, settings := database(t)
-			out, err := run(t, append(slices.Clip(c.args), "--config", settings)...)
+			out, err := commandtest.Run(t, deadletters.Command(), append(slices.Clip(c.args), "--config", settings)...)
 			if command.ExitCode(err) != c.code || !regexp.MustCompile(c.want).MatchString(out) {
 				t.Errorf("%v\n%s", err, out)
 			}
@@ -139,20 +108,20 @@ func TestDeadLetters(t *testing.T) {
 func TestJSON(t *testing.T) {
 	t.Parallel()
 	path, settings := database(t)
-	out, err := run(t, "list", "--config", settings, "--json")
+	out, err := commandtest.Run(t, deadletters.Command(), "list", "--config", settings, "--json")
 	var letters []deadletters.Letter
 	if jsonErr := json.Unmarshal([]byte(out), &letters); err != nil || jsonErr != nil || len(letters) != 4 || letters[1].Event.ID != "1-0" {
 		t.Errorf("%v, %v\n%s", err, jsonErr, out)
 	}
-	out, err = run(t, "replay", "--config", settings, "--json")
+	out, err = commandtest.Run(t, deadletters.Command(), "replay", "--config", settings, "--json")
 	var report deadletters.Report
 	if jsonErr := json.Unmarshal([]byte(out), &report); err != nil || jsonErr != nil || report != (deadletters.Report{Done: 3, Kept: 1}) {
 		t.Errorf("%v, %v\n%s", err, jsonErr, out)
 	}
-	running := open(t, path)
+	running := commandtest.Open(t, path)
 	defer running.Close()
 	for _, name := range []string{"list", "replay", "drop"} {
-		if _, err := run(t, name, "--config", settings); command.ExitCode(err) != command.ExitUnfinished {
+		if _, err := commandtest.Run(t, deadletters.Command(), name, "--config", settings); command.ExitCode(err) != command.ExitUnfinished {
 			t.Errorf("%s while a server runs: %v", name, err)
 		}
 	}

@@ -1,22 +1,17 @@
 package poll_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
-	"vote/config"
-	"vote/internal/app"
 	"vote/internal/domain"
 	"vote/internal/ops/command"
+	"vote/internal/ops/commandtest"
 	"vote/internal/ops/poll"
 )
 
@@ -24,12 +19,8 @@ import (
 // one of today with a vote and a skip.
 func database(t *testing.T) (path, settings, archived, fresh string) {
 	t.Helper()
-	folder := t.TempDir()
-	path, settings = filepath.Join(folder, "vote.db"), filepath.Join(folder, "config.yaml")
-	if err := os.WriteFile(settings, fmt.Appendf(nil, "storage:\n  path: %q\n", path), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	store := open(t, path)
+	path, settings = commandtest.Place(t, "")
+	store := commandtest.Open(t, path)
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -63,28 +54,6 @@ func database(t *testing.T) (path, settings, archived, fresh string) {
 	return path, settings, fmt.Sprint(made.Polls[0]), fmt.Sprint(made.Polls[1])
 }
 
-func open(t *testing.T, path string) domain.Store {
-	t.Helper()
-	c := config.Default()
-	c.Storage.Path = path
-	store, err := app.OpenStore(t.Context(), c, app.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return store
-}
-
-func run(t *testing.T, args ...string) (string, error) {
-	t.Helper()
-	c := poll.Command()
-	var out bytes.Buffer
-	c.SetOut(&out)
-	c.SetErr(io.Discard)
-	c.SetArgs(args)
-	err := c.ExecuteContext(t.Context())
-	return out.String(), err
-}
-
 func TestStates(t *testing.T) {
 	t.Parallel()
 	_, settings, archived, fresh := database(t)
@@ -102,13 +71,13 @@ func TestStates(t *testing.T) {
 		{[]string{"unhide", fresh, archived}, `(?s)ID +open\nOLD +closed`, 0},
 		{[]string{"open", archived, fresh}, `(?s)OLD +refused: its votes are archived\nID +open, as before`, 1},
 	} {
-		out, err := run(t, append([]string{"--config", settings}, step.args...)...)
+		out, err := commandtest.Run(t, poll.Command(), append([]string{"--config", settings}, step.args...)...)
 		said := strings.ReplaceAll(strings.ReplaceAll(out, fresh, "ID"), archived, "OLD")
 		if command.ExitCode(err) != step.code || !regexp.MustCompile(step.want).MatchString(said) {
 			t.Errorf("%d: %v: %v\n%s", i, step.args, err, said)
 		}
 	}
-	out, err := run(t, "hide", "--config", settings, "--json", fresh, "7")
+	out, err := commandtest.Run(t, poll.Command(), "hide", "--config", settings, "--json", fresh, "7")
 	var changes []poll.Change
 	if jsonErr := json.Unmarshal([]byte(out), &changes); !errors.Is(err, command.ErrNo) || jsonErr != nil || len(changes) != 2 ||
 		changes[0] != (poll.Change{Poll: fresh, State: "hidden", Changed: true}) || changes[1].Refused == "" {
@@ -119,29 +88,29 @@ func TestStates(t *testing.T) {
 func TestShow(t *testing.T) {
 	t.Parallel()
 	path, settings, archived, fresh := database(t)
-	out, err := run(t, "show", "--config", settings, fresh)
+	out, err := commandtest.Run(t, poll.Command(), "show", "--config", settings, fresh)
 	if err != nil || !regexp.MustCompile(`(?s)id +`+fresh+`\nposition +2\nstate +open\n.*author +ada \(1\)\ntitle +Tea or coffee\?\ntags +food, 茶\noption 0 +0  Tea\noption 1 +1  Coffee\nvotes +1\nskips +1\n`).MatchString(out) {
 		t.Errorf("%v\n%s", err, out)
 	}
-	if out, err := run(t, "show", "--config", settings, archived); err != nil || !strings.Contains(out, "closed") {
+	if out, err := commandtest.Run(t, poll.Command(), "show", "--config", settings, archived); err != nil || !strings.Contains(out, "closed") {
 		t.Errorf("%v\n%s", err, out)
 	}
-	if _, err := run(t, "hide", "--config", settings, fresh); err != nil {
+	if _, err := commandtest.Run(t, poll.Command(), "hide", "--config", settings, fresh); err != nil {
 		t.Fatal(err)
 	}
-	out, err = run(t, "show", "--config", settings, "--json", fresh)
+	out, err = commandtest.Run(t, poll.Command(), "show", "--config", settings, "--json", fresh)
 	var shown poll.Shown
 	if jsonErr := json.Unmarshal([]byte(out), &shown); err != nil || jsonErr != nil || shown.State != "hidden" || shown.Votes != nil || shown.Options[1].Text != "Coffee" {
 		t.Errorf("%v, %v\n%s", err, jsonErr, out)
 	}
 	for _, unknown := range []string{"7", "-7", "x", ""} {
-		if _, err := run(t, "show", "--config", settings, "--", unknown); command.ExitCode(err) != command.ExitNo {
+		if _, err := commandtest.Run(t, poll.Command(), "show", "--config", settings, "--", unknown); command.ExitCode(err) != command.ExitNo {
 			t.Errorf("%q: %v", unknown, err)
 		}
 	}
-	running := open(t, path)
+	running := commandtest.Open(t, path)
 	defer running.Close()
-	if _, err := run(t, "show", "--config", settings, fresh); command.ExitCode(err) != command.ExitUnfinished {
+	if _, err := commandtest.Run(t, poll.Command(), "show", "--config", settings, fresh); command.ExitCode(err) != command.ExitUnfinished {
 		t.Errorf("while a server runs: %v", err)
 	}
 }
@@ -149,7 +118,7 @@ func TestShow(t *testing.T) {
 func TestWrongUse(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{"hide"}, {"show"}, {"show", "1", "2"}, {"burn", "1"}} {
-		if _, err := run(t, args...); command.ExitCode(err) != command.ExitWrongUse {
+		if _, err := commandtest.Run(t, poll.Command(), args...); command.ExitCode(err) != command.ExitWrongUse {
 			t.Errorf("%v: %v", args, err)
 		}
 	}

@@ -5,10 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -16,45 +13,17 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"vote/config"
 	"vote/internal/account"
-	"vote/internal/app"
 	"vote/internal/domain"
 	"vote/internal/ops/command"
+	"vote/internal/ops/commandtest"
 )
 
 // place makes a configuration for a database that is not there yet.
 func place(t *testing.T) (path, settings string) {
 	t.Helper()
-	folder := t.TempDir()
-	path, settings = filepath.Join(folder, "vote.db"), filepath.Join(folder, "config.yaml")
-	if err := os.WriteFile(settings, fmt.Appendf(nil, "storage:\n  path: %q\nlimits:\n  daily_votes: 10\n", path), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	path, settings = commandtest.Place(t, "limits:\n  daily_votes: 10\n")
 	return path, settings
-}
-
-func open(t *testing.T, path string) domain.Store {
-	t.Helper()
-	c := config.Default()
-	c.Storage.Path = path
-	store, err := app.OpenStore(t.Context(), c, app.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { store.Close() })
-	return store
-}
-
-func run(t *testing.T, args ...string) (string, error) {
-	t.Helper()
-	c := Command()
-	var out bytes.Buffer
-	c.SetOut(&out)
-	c.SetErr(io.Discard)
-	c.SetArgs(args)
-	err := c.ExecuteContext(t.Context())
-	return out.String(), err
 }
 
 var small = []string{"--users", "30", "--polls", "400", "--votes", "1500", "--skips", "700", "--tags", "60", "--until", "2026-03-01", "--days", "40"}
@@ -99,12 +68,12 @@ func TestSeed(t *testing.T) {
 	var contents []map[string]any
 	for _, seed := range []string{"1", "1", "2"} {
 		path, settings := place(t)
-		out, err := run(t, append([]string{"--config", settings, "--json", "--seed", seed}, small...)...)
+		out, err := commandtest.Run(t, Command(), append([]string{"--config", settings, "--json", "--seed", seed}, small...)...)
 		var report Report
 		if jsonErr := json.Unmarshal([]byte(out), &report); err != nil || jsonErr != nil || report.Polls != 400 || report.LastEmail != email(29) {
 			t.Fatalf("%v, %v\n%s", err, jsonErr, out)
 		}
-		store := open(t, path)
+		store := commandtest.Open(t, path)
 		found, err := store.Check(t.Context(), domain.Rules{DailyVotes: 10, DailyPolls: 1000})
 		if err != nil || len(found.Violations) > 0 {
 			t.Errorf("check: %v, %+v", err, found.Violations)
@@ -200,13 +169,13 @@ func TestPassword(t *testing.T) {
 	t.Parallel()
 	path, settings := place(t)
 	args := []string{"--config", settings, "--users", "3", "--polls", "0", "--votes", "0", "--skips", "0"}
-	if _, err := run(t, append(args, "--password", "short")...); command.ExitCode(err) != command.ExitWrongUse {
+	if _, err := commandtest.Run(t, Command(), append(args, "--password", "short")...); command.ExitCode(err) != command.ExitWrongUse {
 		t.Errorf("a short password: %v", err)
 	}
-	if _, err := run(t, append(args, "--password", "correct horse")...); err != nil {
+	if _, err := commandtest.Run(t, Command(), append(args, "--password", "correct horse")...); err != nil {
 		t.Fatal(err)
 	}
-	accounts := account.New(account.Config{Store: open(t, path), Secret: bytes.Repeat([]byte{1}, 32)})
+	accounts := account.New(account.Config{Store: commandtest.Open(t, path), Secret: bytes.Repeat([]byte{1}, 32)})
 	if _, err := accounts.Login(t.Context(), email(2), "correct horse"); err != nil {
 		t.Errorf("log in: %v", err)
 	}
@@ -220,19 +189,19 @@ func TestRefused(t *testing.T) {
 		{"--days", "4000"}, {"--polls", "10", "--users", "10", "--votes", "0", "--skips", "90"}, {"--users", "1", "--polls", "100000", "--votes", "0", "--skips", "0", "--days", "2"},
 		{"--tags", "0"}, {"extra"},
 	} {
-		if _, err := run(t, append([]string{"--config", settings}, args...)...); command.ExitCode(err) != command.ExitWrongUse {
+		if _, err := commandtest.Run(t, Command(), append([]string{"--config", settings}, args...)...); command.ExitCode(err) != command.ExitWrongUse {
 			t.Errorf("%v: %v", args, err)
 		}
 	}
 	args := append([]string{"--config", settings}, small...)
-	if _, err := run(t, args...); err != nil {
+	if _, err := commandtest.Run(t, Command(), args...); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := run(t, args...); !errors.Is(err, command.ErrNo) {
+	if _, err := commandtest.Run(t, Command(), args...); !errors.Is(err, command.ErrNo) {
 		t.Errorf("a second time: %v", err)
 	}
-	running := open(t, path)
-	if _, err := run(t, args...); !errors.Is(err, command.ErrUnfinished) || !strings.Contains(fmt.Sprint(err), "stop the server") {
+	running := commandtest.Open(t, path)
+	if _, err := commandtest.Run(t, Command(), args...); !errors.Is(err, command.ErrUnfinished) || !strings.Contains(fmt.Sprint(err), "stop the server") {
 		t.Errorf("while a server runs: %v", err)
 	}
 	if err := running.Close(); err != nil {

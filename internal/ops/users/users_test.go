@@ -1,13 +1,10 @@
 package users_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +15,7 @@ import (
 	"vote/internal/app"
 	"vote/internal/domain"
 	"vote/internal/ops/command"
+	"vote/internal/ops/commandtest"
 	"vote/internal/ops/users"
 )
 
@@ -27,12 +25,8 @@ const hash = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA"
 // 1234 (3), and returns its path and a configuration file that names it.
 func database(t *testing.T) (path, settings string) {
 	t.Helper()
-	folder := t.TempDir()
-	path, settings = filepath.Join(folder, "vote.db"), filepath.Join(folder, "config.yaml")
-	if err := os.WriteFile(settings, fmt.Appendf(nil, "storage:\n  path: %q\n", path), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	store := open(t, path)
+	path, settings = commandtest.Place(t, "")
+	store := commandtest.Open(t, path)
 	for i, name := range []string{"ada", "bob", "1234"} {
 		_, err := store.CreateUser(t.Context(),
 			domain.NewUser{Username: name, UsernameKey: name, Email: name + "@example.org", EmailKey: name + "@example.org", PasswordHash: hash},
@@ -45,17 +39,6 @@ func database(t *testing.T) (path, settings string) {
 	return path, settings
 }
 
-func open(t *testing.T, path string) domain.Store {
-	t.Helper()
-	c := config.Default()
-	c.Storage.Path = path
-	store, err := app.OpenStore(t.Context(), c, app.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return store
-}
-
 func shut(t *testing.T, store domain.Store) {
 	t.Helper()
 	if err := store.Close(); err != nil {
@@ -66,15 +49,11 @@ func shut(t *testing.T, store domain.Store) {
 // run runs a command and fails when its output holds the password hash.
 func run(t *testing.T, c *cobra.Command, args ...string) (string, error) {
 	t.Helper()
-	var out bytes.Buffer
-	c.SetOut(&out)
-	c.SetErr(io.Discard)
-	c.SetArgs(args)
-	err := c.ExecuteContext(t.Context())
-	if text := out.String() + fmt.Sprint(err); strings.Contains(text, "argon2") || strings.Contains(text, "$") {
+	out, err := commandtest.Run(t, c, args...)
+	if text := out + fmt.Sprint(err); strings.Contains(text, "argon2") || strings.Contains(text, "$") {
 		t.Errorf("%v prints a hash: %s", args, text)
 	}
-	return out.String(), err
+	return out, err
 }
 
 func TestListAndShow(t *testing.T) {
@@ -119,7 +98,7 @@ func TestResetPassword(t *testing.T) {
 	if err != nil || strings.Contains(again, reset.Password) || !strings.Contains(again, "The new password of ada (1) is: ") {
 		t.Errorf("again: %v\n%s", err, again)
 	}
-	store := open(t, path)
+	store := commandtest.Open(t, path)
 	defer shut(t, store)
 	u, err := store.UserByID(t.Context(), 1)
 	if err != nil || u.PasswordHash == hash || !strings.HasPrefix(u.PasswordHash, "$argon2id$") {
@@ -141,7 +120,7 @@ func TestBan(t *testing.T) {
 			t.Fatalf("ban: %v, %v\n%s", err, jsonErr, out)
 		}
 	}
-	store := open(t, path)
+	store := commandtest.Open(t, path)
 	if u, err := store.UserByID(t.Context(), 2); err != nil || u.BannedAt.IsZero() {
 		t.Errorf("%+v, %v", u, err)
 	}
@@ -150,7 +129,7 @@ func TestBan(t *testing.T) {
 	if err != nil || !strings.Contains(out, "bob@example.org") {
 		t.Errorf("unban: %v\n%s", err, out)
 	}
-	store = open(t, path)
+	store = commandtest.Open(t, path)
 	defer shut(t, store)
 	if u, err := store.UserByID(t.Context(), 2); err != nil || !u.BannedAt.IsZero() {
 		t.Errorf("%+v, %v", u, err)
@@ -176,7 +155,7 @@ func TestExport(t *testing.T) {
 func TestUnfinished(t *testing.T) {
 	t.Parallel()
 	path, settings := database(t)
-	running := open(t, path)
+	running := commandtest.Open(t, path)
 	for _, args := range [][]string{{"list"}, {"show", "ada"}, {"ban", "ada"}, {"reset-password", "ada"}} {
 		_, err := run(t, users.Command(), append(args, "--config", settings)...)
 		if !errors.Is(err, command.ErrUnfinished) || !strings.Contains(fmt.Sprint(err), "in use by another process") {
