@@ -460,11 +460,18 @@ type Limiter interface {
 	Refund(ctx context.Context, key string, n int)
 }
 
-// Handler handles one event. It must tolerate the same event again, and events
-// in any order. After an error the event is delivered again.
-type Handler func(ctx context.Context, e Event) error
+// Handler handles some events at once, as many as wait. Either it handles all
+// of them or none. It must tolerate the same event again, and events in any
+// order.
+//
+// An error with the code unavailable, conflict or outcome_unknown says nothing
+// about the events, and they are delivered again until it passes. After any
+// other error, the events are delivered again in smaller slices, until the one
+// at fault is alone.
+type Handler func(ctx context.Context, events []Event) error
 
-// MaxDeliveries is how often an event is tried before it becomes a dead letter.
+// MaxDeliveries is how often an event is tried alone before it becomes a dead
+// letter.
 const MaxDeliveries = 3
 
 // Bus carries events from the outbox relay to the consumers, at least once.
@@ -475,6 +482,7 @@ type Bus interface {
 	// Publish returns nil once the bus has taken responsibility for all the
 	// events: each will reach every queue that takes its type, or become a
 	// dead letter with the reason, after MaxDeliveries tries with growing delay.
+	// A handler may publish what its queue does not take.
 	Publish(ctx context.Context, events []Event) error
 	// Run delivers until ctx ends.
 	Run(ctx context.Context) error

@@ -23,18 +23,32 @@ var topology = map[string][]string{
 
 // SubscribeFeedUpdates subscribes the consumer that keeps a process's feeds up with
 // other processes: published is called when there are new polls to follow, seen
-// with what a user has seen. Either may be nil; both must be quick, safe to call
-// again and never block. Events are only a hint that makes feeds quicker.
+// with what a user has seen. Either may be nil, and its events are then left
+// alone; both must be quick, safe to call again and never block. Events are only
+// a hint that makes feeds quicker.
 func SubscribeFeedUpdates(bus domain.Bus, published func(), seen func(domain.UserSeen)) {
-	bus.Subscribe(QueueFeedUpdates, topology[QueueFeedUpdates], func(_ context.Context, e domain.Event) error {
-		switch {
-		case e.Type == domain.EventPollPublished && published != nil:
-			published()
-		case e.Type == domain.EventUserSeen && seen != nil:
+	var types []string
+	for _, kind := range topology[QueueFeedUpdates] {
+		if kind == domain.EventPollPublished && published != nil || kind == domain.EventUserSeen && seen != nil {
+			types = append(types, kind)
+		}
+	}
+	bus.Subscribe(QueueFeedUpdates, types, func(_ context.Context, events []domain.Event) error {
+		told := make([]domain.UserSeen, 0, len(events))
+		for _, e := range events {
+			if e.Type != domain.EventUserSeen {
+				continue
+			}
 			var data domain.UserSeen
 			if err := json.Unmarshal(e.Data, &data); err != nil {
 				return fmt.Errorf("data of %s: %w", e.Type, err)
 			}
+			told = append(told, data)
+		}
+		if len(told) < len(events) {
+			published()
+		}
+		for _, data := range told {
 			seen(data)
 		}
 		return nil

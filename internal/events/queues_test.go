@@ -38,8 +38,8 @@ func TestFeedUpdates(t *testing.T) {
 	w.waitEmpty()
 	mu.Lock()
 	defer mu.Unlock()
-	if polls != 10 {
-		t.Errorf("told of %d publications, want 10", polls)
+	if polls < 1 || polls > 10 {
+		t.Errorf("told %d times of 10 publications", polls)
 	}
 	for _, u := range w.users {
 		want, err := w.store.Seen(t.Context(), u)

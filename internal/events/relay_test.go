@@ -276,13 +276,16 @@ func (w *world) newBus(e *effects, fail func(domain.Event) error) *memory.Bus {
 		DeadLetter: w.store.AddDeadLetter,
 		Delay:      func(try int) time.Duration { return time.Duration(try) * time.Millisecond },
 	})
-	b.Subscribe("test", allTypes, func(ctx context.Context, ev domain.Event) error {
+	b.Subscribe("test", allTypes, func(ctx context.Context, list []domain.Event) error {
+		if len(list) != 1 {
+			return errors.New("one at a time")
+		}
 		if fail != nil {
-			if err := fail(ev); err != nil {
+			if err := fail(list[0]); err != nil {
 				return err
 			}
 		}
-		return e.apply(ctx, ev)
+		return e.apply(ctx, list[0])
 	})
 	return b
 }

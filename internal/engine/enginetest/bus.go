@@ -200,7 +200,7 @@ func TestBus(t *testing.T, open func(t *testing.T) OpenedBus) {
 		c, flaky := newConsumer(), newConsumer()
 		flaky.fail = func(_ domain.Event, try int) error {
 			if try == 1 {
-				return errors.New("not the first time")
+				return errors.New("not the first time alone")
 			}
 			return nil
 		}
@@ -227,6 +227,50 @@ func TestBus(t *testing.T, open func(t *testing.T) OpenedBus) {
 		wg.Wait()
 		c.wantExactly(t, all, "a", "b")
 		flaky.wantExactly(t, all, "b")
+		wantDead(t, b)
+	})
+	t.Run("what says nothing about the events makes no dead letters", func(t *testing.T) {
+		t.Parallel()
+		b := open(t)
+		c := newConsumer()
+		var mu sync.Mutex
+		away := 3 * domain.MaxDeliveries
+		c.fail = func(domain.Event, int) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if away--; away >= 0 {
+				return domain.E(domain.CodeUnavailable, "")
+			}
+			return nil
+		}
+		b.Subscribe("q", []string{"a"}, c.handle)
+		runBus(t, b)
+		events := busEvents(1, "a", "a", "a")
+		// A bus may take responsibility at once, or leave it where it was.
+		waitUntil(t, func() bool { return b.Publish(ctx, events) == nil })
+		c.wantExactly(t, events, "a")
+		wantDead(t, b)
+	})
+	t.Run("a handler publishes", func(t *testing.T) {
+		t.Parallel()
+		b := open(t)
+		c := newConsumer()
+		b.Subscribe("first", []string{"a"}, func(ctx context.Context, events []domain.Event) error {
+			next := make([]domain.Event, len(events))
+			for i, e := range events {
+				next[i] = e
+				next[i].Type = "b"
+			}
+			return b.Publish(ctx, next)
+		})
+		b.Subscribe("second", []string{"b"}, c.handle)
+		runBus(t, b)
+		events := busEvents(1, "a", "a", "a")
+		publish(t, b, events)
+		for i := range events {
+			events[i].Type = "b"
+		}
+		c.wantExactly(t, events, "b")
 		wantDead(t, b)
 	})
 	t.Run("run ends with its context", func(t *testing.T) {
@@ -308,7 +352,7 @@ func mustJSON(t *testing.T, v any) string {
 // consumer is a handler that notes what it was given.
 type consumer struct {
 	mu      sync.Mutex
-	tries   map[string]int
+	tries   map[string]int // of an event alone
 	handled map[string]int
 	events  map[string]domain.Event
 	fail    func(e domain.Event, try int) error
@@ -318,17 +362,23 @@ func newConsumer() *consumer {
 	return &consumer{tries: map[string]int{}, handled: map[string]int{}, events: map[string]domain.Event{}}
 }
 
-func (c *consumer) handle(_ context.Context, e domain.Event) error {
+func (c *consumer) handle(_ context.Context, events []domain.Event) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.tries[e.ID]++
-	if c.fail != nil {
-		if err := c.fail(e, c.tries[e.ID]); err != nil {
-			return err
+	for _, e := range events {
+		if len(events) == 1 {
+			c.tries[e.ID]++
+		}
+		if c.fail != nil {
+			if err := c.fail(e, c.tries[e.ID]); err != nil {
+				return err
+			}
 		}
 	}
-	c.handled[e.ID]++
-	c.events[e.ID] = e
+	for _, e := range events {
+		c.handled[e.ID]++
+		c.events[e.ID] = e
+	}
 	return nil
 }
 
@@ -377,8 +427,8 @@ func (c *consumer) wantAll(t *testing.T, published []domain.Event, types ...stri
 	})
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for id := range c.tries {
-		if e, ok := c.events[id]; ok && !want[id] {
+	for id, e := range c.events {
+		if !want[id] {
 			t.Errorf("was given event %s of type %s", id, e.Type)
 		}
 	}

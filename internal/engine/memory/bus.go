@@ -31,8 +31,8 @@ type BusOptions struct {
 	Logger *slog.Logger
 	// Registerer takes the metrics; nil registers none.
 	Registerer prometheus.Registerer
-	// Queue is how many events a queue holds that are not yet handled, those
-	// that wait for another try included. 0 is 1024.
+	// Queue is how many events of a queue may wait for another try; while they
+	// are as many, the queue takes nothing new. 0 is 1024.
 	Queue int
 	// Remember is how many handled events a queue knows by id, to drop them
 	// when they come again. 0 is 65536.
@@ -45,6 +45,9 @@ type BusOptions struct {
 // deadLetterTimeout bounds how long keeping one dead letter may hold up its queue.
 const deadLetterTimeout = 10 * time.Second
 
+// maxParcels is how many calls of Publish may wait at a queue.
+const maxParcels = 16
+
 // maxReason is the greatest length of a dead letter's reason, in bytes.
 const maxReason = 2000
 
@@ -55,9 +58,12 @@ const maxReason = 2000
 // as the outbox does, and publishes it again after an error, also after its own
 // death.
 //
-// A queue hands its events one at a time to its handler. An event that fails
-// (an error or a panic) waits for its next try beside the queue, while the
-// others go on. An event that a queue has handled lately is dropped when it comes again.
+// A queue hands its handler everything that waits, at once. What the handler
+// fails with (an error or a panic) is handed to it again in halves, down to the
+// single event at fault, which waits for its next try beside the queue while the
+// others go on. A fault that says nothing about the events, such as storage that
+// is away, fails Publish instead. An event that a queue has handled lately is
+// dropped when it comes again.
 //
 // Safe for concurrent use.
 type Bus struct {
@@ -110,7 +116,7 @@ func (b *Bus) Subscribe(name string, types []string, h domain.Handler) {
 	}
 	q := &queue{
 		bus: b, name: name, takes: takes, handle: h,
-		in:      make(chan *delivery, b.o.Queue),
+		in:      make(chan *parcel, maxParcels),
 		metrics: b.metrics.of(name),
 		handled: recent{ids: make(map[string]struct{}), size: b.o.Remember},
 		waiting: make(map[string]*delivery),
@@ -123,22 +129,28 @@ func (b *Bus) Subscribe(name string, types []string, h domain.Handler) {
 // begin. After an error, some of the events may have been handled, and those
 // under way may still be. An event without an id is refused.
 func (b *Bus) Publish(ctx context.Context, events []domain.Event) error {
-	w := &wait{done: make(chan struct{}), left: 1} // 1: this call itself
-	b.mu.Lock()
-	queues := b.queues
-	b.mu.Unlock()
 	for _, e := range events {
 		if e.ID == "" {
 			return domain.E(domain.CodeInvalid, "an event has no id")
 		}
-		for _, q := range queues {
-			if !q.takes[e.Type] {
-				continue
+	}
+	w := &wait{done: make(chan struct{}), left: 1} // 1: this call itself
+	b.mu.Lock()
+	queues := b.queues
+	b.mu.Unlock()
+	for _, q := range queues {
+		p := &parcel{wait: w}
+		for _, e := range events {
+			if q.takes[e.Type] {
+				p.events = append(p.events, e)
 			}
-			w.add()
-			if err := q.put(ctx, &delivery{event: e, waits: []*wait{w}}); err != nil {
-				return err
-			}
+		}
+		if p.left = len(p.events); p.left == 0 {
+			continue
+		}
+		w.add()
+		if err := q.put(ctx, p); err != nil {
+			return err
 		}
 	}
 	w.finish(nil)
@@ -179,7 +191,7 @@ func (b *Bus) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// wait counts the deliveries that one Publish waits for.
+// wait counts the parcels that one Publish waits for.
 type wait struct {
 	mu   sync.Mutex
 	left int
@@ -204,12 +216,20 @@ func (w *wait) finish(err error) {
 	}
 }
 
+// parcel is what one Publish has for one queue, whose run owns it.
+type parcel struct {
+	events []domain.Event
+	left   int   // events that are not finished with
+	err    error // the first
+	wait   *wait
+}
+
 // delivery is one event on its way to one queue's handler.
 type delivery struct {
-	event domain.Event
-	waits []*wait
-	tries int
-	due   time.Time // of the next try
+	event   domain.Event
+	parcels []*parcel // that wait for it, at least one
+	tries   int       // alone
+	due     time.Time // of the next try
 }
 
 type queue struct {
@@ -217,7 +237,7 @@ type queue struct {
 	name    string
 	takes   map[string]bool
 	handle  domain.Handler
-	in      chan *delivery
+	in      chan *parcel
 	metrics queueMetrics
 
 	// What follows belongs to run.
@@ -227,10 +247,10 @@ type queue struct {
 	waiting map[string]*delivery // those in retries, by event id
 }
 
-func (q *queue) put(ctx context.Context, d *delivery) error {
+func (q *queue) put(ctx context.Context, p *parcel) error {
 	select {
-	case q.in <- d:
-		q.metrics.waiting.Inc()
+	case q.in <- p:
+		q.metrics.waiting.Add(float64(len(p.events)))
 		return nil
 	case <-ctx.Done():
 		return domain.Fault(domain.CodeUnavailable, context.Cause(ctx))
@@ -254,71 +274,125 @@ func (q *queue) run(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
-		case d := <-in:
-			q.accept(ctx, d)
+		case p := <-in:
+			q.try(ctx, q.gather(p))
 		case <-due:
 			d := q.retries[0]
 			q.retries = slices.Delete(q.retries, 0, 1)
 			delete(q.waiting, d.event.ID)
-			q.try(ctx, d)
+			q.try(ctx, []*delivery{d})
 		}
 	}
 }
 
-// accept tries an event that was just published, unless it is known.
-func (q *queue) accept(ctx context.Context, d *delivery) {
-	if q.handled.has(d.event.ID) {
-		q.metrics.duplicates.Inc()
-		q.finish(d, nil)
-		return
+// gather returns the events of a parcel, and of those that wait behind it, that
+// are to be handled now: none that is known.
+func (q *queue) gather(p *parcel) []*delivery {
+	list := make([]delivery, 0, len(p.events))
+	fresh := make([]*delivery, 0, len(p.events))
+	now := make(map[string]*delivery, len(p.events))
+	for {
+		for _, e := range p.events {
+			same := now[e.ID]
+			if same == nil {
+				same = q.waiting[e.ID]
+			}
+			switch {
+			case same != nil:
+				q.metrics.duplicates.Inc()
+				q.metrics.waiting.Dec()
+				same.parcels = append(same.parcels, p)
+			case q.handled.has(e.ID):
+				q.metrics.duplicates.Inc()
+				q.metrics.waiting.Dec()
+				p.finish(nil)
+			default:
+				list = append(list, delivery{event: e, parcels: []*parcel{p}})
+				d := &list[len(list)-1]
+				now[e.ID] = d
+				fresh = append(fresh, d)
+			}
+		}
+		select {
+		case p = <-q.in:
+			list = make([]delivery, 0, len(p.events)) // those before are pointed to
+		default:
+			return fresh
+		}
 	}
-	if first := q.waiting[d.event.ID]; first != nil {
-		q.metrics.duplicates.Inc()
-		q.metrics.waiting.Dec()
-		first.waits = append(first.waits, d.waits...)
-		return
-	}
-	q.try(ctx, d)
 }
 
-// try hands an event to the handler and decides what becomes of it.
-func (q *queue) try(ctx context.Context, d *delivery) {
-	d.tries++
-	err := q.call(ctx, d.event)
+// try hands events to the handler and decides what becomes of them.
+func (q *queue) try(ctx context.Context, list []*delivery) {
+	if len(list) == 0 || ctx.Err() != nil {
+		return
+	}
+	err := q.call(ctx, list)
 	switch {
 	case err == nil:
-		q.metrics.handled.Inc()
-		q.handled.add(d.event.ID)
-		q.finish(d, nil)
+		q.metrics.handled.Add(float64(len(list)))
+		for _, d := range list {
+			q.handled.add(d.event.ID)
+			q.finish(d, nil)
+		}
 	case ctx.Err() != nil:
 		// The failure may be only that the bus ends: it does not count.
-	case d.tries < domain.MaxDeliveries:
-		q.metrics.failed.Inc()
-		wait := q.bus.o.Delay(d.tries)
-		q.bus.o.Logger.Warn("event failed, will be tried again", "queue", q.name,
-			"event", d.event.ID, "type", d.event.Type, "try", d.tries, "wait", wait, "error", err)
-		d.due = time.Now().Add(wait)
-		q.waiting[d.event.ID] = d
-		after, _ := slices.BinarySearchFunc(q.retries, d, func(a, b *delivery) int {
-			return cmp.Or(a.due.Compare(b.due), -1) // behind those due at the same time
-		})
-		q.retries = slices.Insert(q.retries, after, d)
+	case transient(err):
+		q.metrics.failed.Add(float64(len(list)))
+		q.bus.o.Logger.Warn("events could not be handled now", "queue", q.name, "events", len(list), "error", err)
+		for _, d := range list {
+			q.finish(d, err)
+		}
+	case len(list) > 1:
+		half := len(list) / 2
+		q.try(ctx, list[:half])
+		q.try(ctx, list[half:])
 	default:
-		q.metrics.failed.Inc()
-		q.finish(d, q.bury(ctx, d, err))
+		q.failed(ctx, list[0], err)
 	}
+}
+
+// transient reports whether an error says nothing about the events.
+func transient(err error) bool {
+	switch domain.CodeOf(err) {
+	case domain.CodeUnavailable, domain.CodeConflict, domain.CodeOutcomeUnknown:
+		return true
+	}
+	return false
+}
+
+// failed decides what becomes of an event that failed alone.
+func (q *queue) failed(ctx context.Context, d *delivery, err error) {
+	q.metrics.failed.Inc()
+	if d.tries++; d.tries == domain.MaxDeliveries {
+		q.finish(d, q.bury(ctx, d, err))
+		return
+	}
+	wait := q.bus.o.Delay(d.tries)
+	q.bus.o.Logger.Warn("event failed, will be tried again", "queue", q.name,
+		"event", d.event.ID, "type", d.event.Type, "try", d.tries, "wait", wait, "error", err)
+	d.due = time.Now().Add(wait)
+	q.waiting[d.event.ID] = d
+	after, _ := slices.BinarySearchFunc(q.retries, d, func(a, b *delivery) int {
+		return cmp.Or(a.due.Compare(b.due), -1) // behind those due at the same time
+	})
+	q.retries = slices.Insert(q.retries, after, d)
 }
 
 // call runs the handler. A panic is an error.
-func (q *queue) call(ctx context.Context, e domain.Event) (err error) {
+func (q *queue) call(ctx context.Context, list []*delivery) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v", p)
-			q.bus.o.Logger.Error("event handler panicked", "queue", q.name, "event", e.ID, "type", e.Type,
+			q.bus.o.Logger.Error("event handler panicked", "queue", q.name, "event", list[0].event.ID, "events", len(list),
 				"panic", p, "stack", string(debug.Stack()))
 		}
 	}()
-	return q.handle(ctx, e)
+	events := make([]domain.Event, len(list))
+	for i, d := range list {
+		events[i] = d.event
+	}
+	return q.handle(ctx, events)
 }
 
 // bury keeps an event as a dead letter.
@@ -353,8 +427,17 @@ func reason(err error) string {
 
 func (q *queue) finish(d *delivery, err error) {
 	q.metrics.waiting.Dec()
-	for _, w := range d.waits {
-		w.finish(err)
+	for _, p := range d.parcels {
+		p.finish(err)
+	}
+}
+
+func (p *parcel) finish(err error) {
+	if p.err == nil {
+		p.err = err
+	}
+	if p.left--; p.left == 0 {
+		p.wait.finish(p.err)
 	}
 }
 

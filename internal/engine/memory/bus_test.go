@@ -68,6 +68,17 @@ func event(id, kind string) domain.Event {
 	return domain.Event{SpecVersion: "1.0", ID: id, Source: domain.EventSource, Type: kind, Data: []byte(`{}`)}
 }
 
+// alone makes a handler of single events into one that takes nothing else, so
+// that the bus must hand out each alone.
+func alone(h func(context.Context, domain.Event) error) domain.Handler {
+	return func(ctx context.Context, events []domain.Event) error {
+		if len(events) != 1 {
+			return errors.New("one at a time")
+		}
+		return h(ctx, events[0])
+	}
+}
+
 func at(try int) time.Duration { return time.Duration(try) * time.Millisecond }
 
 // start runs the bus until the test ends or stop is called.
@@ -93,14 +104,14 @@ func TestBusHasHandledEverythingWhenPublishReturns(t *testing.T) {
 	b := memory.NewBus(memory.BusOptions{DeadLetter: g.bury, Delay: at})
 	var handled atomic.Int64
 	tries := map[string]int{}
-	b.Subscribe("slow", []string{"a"}, func(_ context.Context, e domain.Event) error {
+	b.Subscribe("slow", []string{"a"}, alone(func(_ context.Context, e domain.Event) error {
 		tries[e.ID]++
 		if strings.HasPrefix(e.ID, "poison") || tries[e.ID] < 3 {
 			return errors.New("no")
 		}
 		handled.Add(1)
 		return nil
-	})
+	}))
 	start(t, b)
 	for i := range 20 {
 		events := []domain.Event{event(fmt.Sprint(i, "-0"), "a"), event(fmt.Sprint("poison-", i), "a"), event(fmt.Sprint(i, "-1"), "a")}
@@ -119,13 +130,13 @@ func TestBusPublishFailsWhileADeadLetterCannotBeKept(t *testing.T) {
 	g := &graveyard{err: errors.New("disk full")}
 	b := memory.NewBus(memory.BusOptions{DeadLetter: g.bury, Delay: at})
 	var good atomic.Int64
-	b.Subscribe("q", []string{"good", "poison"}, func(_ context.Context, e domain.Event) error {
+	b.Subscribe("q", []string{"good", "poison"}, alone(func(_ context.Context, e domain.Event) error {
 		if e.Type == "poison" {
 			return errors.New("no")
 		}
 		good.Add(1)
 		return nil
-	})
+	}))
 	start(t, b)
 	events := []domain.Event{event("1-0", "poison"), event("1-1", "good")}
 	if err := b.Publish(ctx, events); err == nil || !strings.Contains(err.Error(), "disk full") {
@@ -143,10 +154,121 @@ func TestBusPublishFailsWhileADeadLetterCannotBeKept(t *testing.T) {
 	}
 
 	without := memory.NewBus(memory.BusOptions{Delay: at})
-	without.Subscribe("q", []string{"a"}, func(context.Context, domain.Event) error { return errors.New("no") })
+	without.Subscribe("q", []string{"a"}, func(context.Context, []domain.Event) error { return errors.New("no") })
 	start(t, without)
 	if err := without.Publish(ctx, []domain.Event{event("1", "a")}); err == nil {
 		t.Error("Publish lost an event: nobody keeps dead letters")
+	}
+}
+
+// A queue that cannot work for a while makes no dead letters, however often its
+// events are published meanwhile.
+func TestBusLeavesWhatSaysNothingAboutTheEvents(t *testing.T) {
+	t.Parallel()
+	for _, code := range []domain.Code{domain.CodeUnavailable, domain.CodeConflict, domain.CodeOutcomeUnknown} {
+		t.Run(string(code), func(t *testing.T) {
+			t.Parallel()
+			g := &graveyard{}
+			b := memory.NewBus(memory.BusOptions{DeadLetter: g.bury, Delay: at})
+			calls, away := 0, true
+			b.Subscribe("q", []string{"a"}, func(_ context.Context, events []domain.Event) error {
+				if calls++; away || len(events) != 3 {
+					return fmt.Errorf("store: %w", domain.E(code, ""))
+				}
+				return nil
+			})
+			stop := start(t, b)
+			events := []domain.Event{event("1", "a"), event("2", "a"), event("3", "a")}
+			for range 2 * domain.MaxDeliveries {
+				if err := b.Publish(t.Context(), events); domain.CodeOf(err) != code {
+					t.Fatalf("Publish = %v, want %s", err, code)
+				}
+			}
+			away = false
+			if err := b.Publish(t.Context(), events); err != nil {
+				t.Fatal(err)
+			}
+			stop()
+			if calls != 2*domain.MaxDeliveries+1 || len(g.all()) != 0 {
+				t.Errorf("%d calls, dead letters %+v", calls, g.all())
+			}
+		})
+	}
+}
+
+// What one publisher sends is handled by one call, and the event at fault is
+// found by halving.
+func TestBusHandsOutSlices(t *testing.T) {
+	t.Parallel()
+	g := &graveyard{}
+	b := memory.NewBus(memory.BusOptions{DeadLetter: g.bury, Delay: at})
+	var sizes []int
+	handled := map[string]int{}
+	b.Subscribe("q", []string{"a"}, func(_ context.Context, events []domain.Event) error {
+		sizes = append(sizes, len(events))
+		for _, e := range events {
+			if e.ID == "poison" {
+				return errors.New("no")
+			}
+		}
+		for _, e := range events {
+			handled[e.ID]++
+		}
+		return nil
+	})
+	stop := start(t, b)
+	var events []domain.Event
+	for i := range 1023 {
+		events = append(events, event(fmt.Sprint(i), "a"))
+	}
+	if err := b.Publish(t.Context(), events); err != nil {
+		t.Fatal(err)
+	}
+	if len(sizes) != 1 || sizes[0] != len(events) {
+		t.Fatalf("slices of %v events, want one of %d", sizes, len(events))
+	}
+	sizes = nil
+	for i := range events {
+		events[i].ID = "again-" + events[i].ID
+	}
+	if err := b.Publish(t.Context(), append(events, event("poison", "a"))); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	if len(sizes) != 1+2*10+domain.MaxDeliveries-1 {
+		t.Errorf("slices of %v events", sizes)
+	}
+	if dead := g.all(); len(dead) != 1 || dead[0].Event.ID != "poison" || len(handled) != 2*1023 {
+		t.Errorf("%d events handled, dead letters %+v", len(handled), dead)
+	}
+	for id, n := range handled {
+		if n != 1 {
+			t.Errorf("event %s was handled %d times", id, n)
+		}
+	}
+}
+
+func TestBusHandlersPublish(t *testing.T) {
+	t.Parallel()
+	g := &graveyard{}
+	b := memory.NewBus(memory.BusOptions{DeadLetter: g.bury, Delay: at})
+	var last atomic.Int64
+	b.Subscribe("first", []string{"a"}, func(ctx context.Context, events []domain.Event) error {
+		for i := range events {
+			events[i].Type = "b"
+		}
+		return b.Publish(ctx, events)
+	})
+	b.Subscribe("second", []string{"b"}, func(_ context.Context, events []domain.Event) error {
+		last.Add(int64(len(events)))
+		return nil
+	})
+	start(t, b)
+	if err := b.Publish(t.Context(), []domain.Event{event("1", "a"), event("2", "a")}); err != nil {
+		t.Fatal(err)
+	}
+	if n := last.Load(); n != 2 {
+		t.Errorf("when Publish returned, %d events had come through both queues, want 2", n)
 	}
 }
 
@@ -156,10 +278,10 @@ func TestBusDropsDuplicates(t *testing.T) {
 	r := prometheus.NewRegistry()
 	b := memory.NewBus(memory.BusOptions{Remember: 10, Delay: at, Registerer: r})
 	var handled []string
-	b.Subscribe("q", []string{"a"}, func(_ context.Context, e domain.Event) error {
+	b.Subscribe("q", []string{"a"}, alone(func(_ context.Context, e domain.Event) error {
 		handled = append(handled, e.ID)
 		return nil
-	})
+	}))
 	start(t, b)
 	publish := func(from, to int) {
 		t.Helper()
@@ -188,7 +310,7 @@ func TestBusJoinsADuplicateToTheTryThatWaits(t *testing.T) {
 	b := memory.NewBus(memory.BusOptions{Delay: func(int) time.Duration { return 50 * time.Millisecond }})
 	failed := make(chan struct{})
 	tries := map[string]int{}
-	b.Subscribe("q", []string{"a"}, func(_ context.Context, e domain.Event) error {
+	b.Subscribe("q", []string{"a"}, alone(func(_ context.Context, e domain.Event) error {
 		if tries[e.ID]++; tries[e.ID] > 1 {
 			return nil
 		}
@@ -196,7 +318,7 @@ func TestBusJoinsADuplicateToTheTryThatWaits(t *testing.T) {
 			close(failed)
 		}
 		return errors.New("not yet")
-	})
+	}))
 	stop := start(t, b)
 	impatient, cancel := context.WithCancel(t.Context())
 	go func() { <-failed; cancel() }()
@@ -218,7 +340,7 @@ func TestBusPanicIsLoggedWithItsStack(t *testing.T) {
 	var log bytes.Buffer
 	g := &graveyard{}
 	b := memory.NewBus(memory.BusOptions{DeadLetter: g.bury, Delay: at, Logger: slog.New(slog.NewTextHandler(&log, nil))})
-	b.Subscribe("q", []string{"a"}, func(context.Context, domain.Event) error { panicHere(); return nil })
+	b.Subscribe("q", []string{"a"}, func(context.Context, []domain.Event) error { panicHere(); return nil })
 	stop := start(t, b)
 	if err := b.Publish(t.Context(), []domain.Event{event("1", "a")}); err != nil {
 		t.Fatal(err)
@@ -238,7 +360,7 @@ func TestBusReasonCanBeStored(t *testing.T) {
 	t.Parallel()
 	g := &graveyard{}
 	b := memory.NewBus(memory.BusOptions{DeadLetter: g.bury, Delay: at})
-	b.Subscribe("q", []string{"a"}, func(context.Context, domain.Event) error {
+	b.Subscribe("q", []string{"a"}, func(context.Context, []domain.Event) error {
 		return errors.New("\x00\xff" + strings.Repeat("ü", 10_000))
 	})
 	start(t, b)
@@ -258,14 +380,14 @@ func TestBusEnd(t *testing.T) {
 	b := memory.NewBus(memory.BusOptions{DeadLetter: g.bury, Delay: at})
 	begun := make(chan struct{})
 	tries := 0
-	b.Subscribe("q", []string{"a"}, func(ctx context.Context, _ domain.Event) error {
+	b.Subscribe("q", []string{"a"}, alone(func(ctx context.Context, _ domain.Event) error {
 		if tries++; tries < domain.MaxDeliveries {
 			return errors.New("no")
 		}
 		close(begun)
 		<-ctx.Done()
 		return ctx.Err()
-	})
+	}))
 	published := make(chan error, 1)
 	go func() { published <- b.Publish(ctx, []domain.Event{event("1", "a")}) }() // waits for Run
 	stop := start(t, b)
@@ -295,7 +417,7 @@ func TestBusRefusesEventsWithoutID(t *testing.T) {
 
 func TestBusWiringMistakesPanic(t *testing.T) {
 	t.Parallel()
-	none := func(context.Context, domain.Event) error { return nil }
+	none := func(context.Context, []domain.Event) error { return nil }
 	mustPanic := func(name string, f func()) {
 		t.Helper()
 		defer func() {
@@ -320,12 +442,12 @@ func TestBusMetrics(t *testing.T) {
 	g := &graveyard{}
 	r := prometheus.NewRegistry()
 	b := memory.NewBus(memory.BusOptions{DeadLetter: g.bury, Delay: at, Registerer: r})
-	b.Subscribe("q", []string{"good", "poison"}, func(_ context.Context, e domain.Event) error {
+	b.Subscribe("q", []string{"good", "poison"}, alone(func(_ context.Context, e domain.Event) error {
 		if e.Type == "poison" {
 			return errors.New("no")
 		}
 		return nil
-	})
+	}))
 	start(t, b)
 	if err := b.Publish(t.Context(), []domain.Event{event("1", "good"), event("2", "poison")}); err != nil {
 		t.Fatal(err)
