@@ -1,6 +1,9 @@
 package domain
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // Counts are a poll's results at one moment. They are absolute, never a
 // difference, and never fall.
@@ -38,4 +41,26 @@ func (c Counts) Permille() []int64 {
 		shares[i] = (2000*v + total) / (2 * total)
 	}
 	return shares
+}
+
+// FirstMilestone is the lowest number of votes that a poll's author is told of.
+const FirstMilestone = 10
+
+// NextMilestone returns the lowest milestone above votes: 10, 100, 1,000, ...
+func NextMilestone(votes int64) int64 {
+	next := int64(FirstMilestone)
+	for next <= votes && next < math.MaxInt64/10 {
+		next *= 10
+	}
+	return next
+}
+
+// Milestones returns those above after and up to votes.
+func Milestones(after, votes int64) []int64 {
+	var reached []int64
+	for next := NextMilestone(after); next > after && next <= votes; next = NextMilestone(next) {
+		after = next
+		reached = append(reached, next)
+	}
+	return reached
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
 	"vote/internal/domain"
@@ -202,7 +203,7 @@ func checkEvents(t *testing.T, c domain.Changes) {
 			t.Errorf("event of type %s", e.Type)
 		}
 	}
-	if diff := cmp.Diff(c, told); diff != "" || len(events) != c.Len() {
+	if diff := cmp.Diff(c, told, cmpopts.EquateEmpty()); diff != "" || len(events) != c.Len() {
 		t.Errorf("%d events tell (-want +got):\n%s", len(events), diff)
 	}
 }
@@ -213,4 +214,35 @@ func received[T any](t *testing.T, e domain.Event) (data T) {
 		t.Errorf("%s: %v", e.Data, err)
 	}
 	return data
+}
+
+func TestEventID(t *testing.T) {
+	t.Parallel()
+	for _, good := range []domain.EventID{{}, {Row: 1, Number: 2}, {Row: 1<<63 - 1, Number: 1<<31 - 1}} {
+		if got, ok := domain.ParseEventID(good.String()); !ok || got != good {
+			t.Errorf("%s was read as %v, %t", good, got, ok)
+		}
+	}
+	for _, bad := range []string{"", "-", "1", "1-", "-1", "1-x", "1-malformed", "01-1", "1-01", "+1-1", "1--1", "-1-1", "1-1-1", " 1-1", "1-4294967296", "99999999999999999999-1"} {
+		if got, ok := domain.ParseEventID(bad); ok {
+			t.Errorf("%q was read as %v", bad, got)
+		}
+	}
+}
+
+// What the quick reader takes, it takes as encoding/json does.
+func FuzzReadVoteProcessed(f *testing.F) {
+	for _, s := range []string{`{"pollId":1,"optionIndex":2,"version":3}`, `{"pollId":1,"version":3}`, `{"pollId":01,"version":-0}`, `{"pollId":--1,"version":3}`, `{}`, `{"pollId":1,"optionIndex":99999999999,"version":3}`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		quick, ok := domain.ReadVoteProcessed(data)
+		if !ok {
+			return
+		}
+		var slow domain.VoteProcessed
+		if err := json.Unmarshal(data, &slow); err != nil || !cmp.Equal(quick, slow) {
+			t.Errorf("%s: read as %+v, encoding/json says %+v, %v", data, quick, slow, err)
+		}
+	})
 }

@@ -201,3 +201,19 @@ func (d Day) Start() time.Time { return time.Unix(int64(d)*86400, 0).UTC() }
 
 // String returns the day as 2006-01-02.
 func (d Day) String() string { return d.Start().Format(time.DateOnly) }
+
+// Hour is an hour, UTC, as hours since 1970-01-01.
+type Hour int32
+
+// HourOf returns the hour of t.
+func HourOf(t time.Time) Hour {
+	s := t.Unix()
+	h := s / 3600
+	if s%3600 < 0 {
+		h--
+	}
+	return Hour(h) //nolint:gosec // fits for hundreds of thousands of years
+}
+
+// Start returns the first instant of the hour.
+func (h Hour) Start() time.Time { return time.Unix(int64(h)*3600, 0).UTC() }

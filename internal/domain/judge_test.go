@@ -2,7 +2,10 @@ package domain_test
 
 import (
 	"fmt"
+	"math"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -462,4 +465,40 @@ func FuzzJudge(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestHour(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		at   time.Time
+		hour domain.Hour
+	}{
+		{time.Unix(0, 0), 0}, {time.Unix(3599, 999), 0}, {time.Unix(3600, 0), 1}, {time.Unix(-1, 0), -1}, {time.Unix(-3600, 0), -1}, {time.Unix(-3601, 0), -2},
+		{time.Date(2026, 3, 1, 12, 30, 0, 0, time.FixedZone("", 5400)), 492323},
+	} {
+		if got := domain.HourOf(c.at); got != c.hour || domain.HourOf(got.Start()) != got || got.Start().After(c.at) {
+			t.Errorf("%v is in hour %d, which begins at %v, want %d", c.at, got, got.Start(), c.hour)
+		}
+	}
+}
+
+func TestMilestones(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		after, votes, next int64
+		want               []int64
+	}{
+		{0, 0, 10, nil}, {0, 9, 10, nil}, {0, 10, 10, []int64{10}}, {10, 10, 100, nil}, {0, 150, 10, []int64{10, 100}},
+		{10, 1000, 100, []int64{100, 1000}}, {55, 99, 100, nil}, {1000, 10, 10000, nil},
+	} {
+		if got := domain.Milestones(c.after, c.votes); !slices.Equal(got, c.want) {
+			t.Errorf("after %d up to %d: %v, want %v", c.after, c.votes, got, c.want)
+		}
+		if got := domain.NextMilestone(c.after); got != c.next {
+			t.Errorf("next after %d: %d, want %d", c.after, got, c.next)
+		}
+	}
+	if got := domain.Milestones(0, math.MaxInt64); len(got) != 18 || got[17] != 1e18 {
+		t.Errorf("all milestones: %v", got)
+	}
 }

@@ -199,6 +199,74 @@ type OutboxRow struct {
 	Changes []byte // see [Changes]
 }
 
+// PastInteraction is one vote or skip of a user's history.
+type PastInteraction struct {
+	// Number grows in the order in which the user's votes and skips were
+	// accepted, with gaps. It never changes.
+	Number int64
+	Poll   PollID
+	// State is the poll's. Of a hidden or deleted poll, Title and Text are empty.
+	State  PollState
+	Title  string
+	Option int    // of a vote
+	Text   string // of that option
+	At     time.Time
+}
+
+// OwnPoll is a poll as its author sees it.
+type OwnPoll struct {
+	Poll
+	Votes int64
+}
+
+// Milestone tells how many votes a poll has reached, for [Store.AddMilestones].
+type Milestone struct {
+	Poll  PollID
+	Votes int64
+}
+
+// MaxNotifications is how many notifications are kept of one user, the newest.
+const MaxNotifications = 1000
+
+// NotificationMilestone is the type of the notification that a poll has reached
+// a number of votes.
+const NotificationMilestone = "milestone"
+
+// Notification tells a user something.
+type Notification struct {
+	ID   int64 // grows with time
+	Type string
+	Poll PollID
+	// Title is the poll's; empty when it is hidden or deleted.
+	Title string
+	Votes int64 // the milestone
+	At    time.Time
+}
+
+// Processed is one vote or skip as the analytics count it.
+type Processed struct {
+	ID     EventID
+	Poll   PollID
+	Option int
+	Skip   bool
+	At     time.Time
+}
+
+// Shown tells how often a poll was contained in answers of the feed in an hour.
+type Shown struct {
+	Poll  PollID
+	Hour  Hour
+	Times int64
+}
+
+// HourlyCounts are what happened to one poll in one hour.
+type HourlyCounts struct {
+	Hour  Hour
+	Votes []int64 // by option index, as long as the poll has options
+	Skips int64
+	Shown int64
+}
+
 // DeadLetter is an event that a consumer could not handle.
 type DeadLetter struct {
 	ID     int64
@@ -256,10 +324,10 @@ type Store interface {
 	// password hash is not the expected one; CodeEmailTaken, CodeUsernameTaken.
 	UpdateUser(ctx context.Context, id UserID, u UserUpdate) (AccountChange, error)
 	// EraseUser makes the account a tombstone: id and times stay. Name and
-	// address are free again. Sessions, tokens, keys and the user's state are
-	// gone; ended sessions are still told by EndedSessions. Polls lose their
-	// author and get new revisions; votes and skips keep the number, so counts
-	// stay. Soon after, and at the latest when the store was closed, no byte of
+	// address are free again. Sessions, tokens, keys, notifications, the history
+	// and the user's state are gone; ended sessions are still told by
+	// EndedSessions. Polls lose their author and get new revisions; votes and
+	// skips keep the number, so counts stay. Soon after, and at the latest when the store was closed, no byte of
 	// name or address is left in the engine's files. Errors: CodeNotFound, also
 	// when erased before; CodeWrongPassword when passwordHash is not empty and
 	// not that of the account.
@@ -321,6 +389,12 @@ type Store interface {
 	// Prior returns what the user did with a poll; zero when nothing.
 	Prior(ctx context.Context, user UserID, poll PollID) (Prior, error)
 
+	// PastInteractions returns at most limit votes, or skips, of a user that come
+	// before the one with the number before (0: the newest), newest first. Those
+	// that were archived are left out. An unknown or erased user has none, and
+	// nothing comes before a number that none of them has.
+	PastInteractions(ctx context.Context, user UserID, skips bool, before int64, limit int) ([]PastInteraction, error)
+
 	// Publish judges and publishes a batch of polls in one transaction,
 	// assigning positions, ids and revisions under one lock taken last.
 	// Errors: CodeConflict as for Interact.
@@ -339,6 +413,9 @@ type Store interface {
 	// Poll returns one poll, whatever its state. Errors: CodeNotFound when it
 	// never existed or is deleted.
 	Poll(ctx context.Context, id PollID) (Poll, error)
+	// PollsBy returns at most limit polls of an author with an id below before
+	// (0: the newest), newest first: hidden ones too, deleted ones not.
+	PollsBy(ctx context.Context, author UserID, before PollID, limit int) ([]OwnPoll, error)
 	// PruneIdempotencyKeys forgets keys made before the given time.
 	PruneIdempotencyKeys(ctx context.Context, before time.Time) (int64, error)
 
@@ -390,8 +467,8 @@ type Store interface {
 	DropDeadLetters(ctx context.Context, ids []int64) (int64, error)
 
 	// Import adds rows in bulk as if each had happened at its time, and returns
-	// their ids. Counts, daily counters, users' versions, positions and the
-	// search follow; no event is made, and the daily limit is the caller's to
+	// their ids. Counts, daily counters, hourly totals, users' versions and
+	// histories, positions and the search follow; no event is made, and the daily limit is the caller's to
 	// keep. It may be called for batch after batch. Interactions may name only
 	// users and polls that are stored before the call. Errors: CodeEmailTaken,
 	// CodeUsernameTaken; CodeInvalid when the author of a poll does not exist, a
@@ -402,13 +479,39 @@ type Store interface {
 	Import(ctx context.Context, batch Import) (Imported, error)
 	// ArchiveMonth closes the polls that were published in a month for good,
 	// and moves their votes and skips out of the live tables. Their counts and
-	// people's versions and totals stay; in what people did they are missing:
-	// Seen, Prior. It is not one transaction: when it was interrupted,
+	// hours, and people's versions and totals, stay; in what people did they are
+	// missing: Seen, Prior, PastInteractions. It is not one transaction: when it was interrupted,
 	// wherever, it is to be called again and goes on. Nothing is lost or there
 	// twice at any moment. A month that is archived already is returned as it
 	// is. Errors: CodeInvalid when the month is not over for MinArchiveAge;
 	// CodeConflict when the place for the rows holds something else.
 	ArchiveMonth(ctx context.Context, month Month) (ArchivedMonth, error)
+
+	// CountHourly adds votes and skips to the totals of their poll and hour, in
+	// one transaction, and remembers their event ids: what was counted before
+	// changes nothing, however the events come again. Those of a poll that was
+	// never published, or for an option that it does not have, make it fail.
+	CountHourly(ctx context.Context, processed []Processed) error
+	// PruneCounted forgets event ids that were counted before the given time,
+	// some at a time, oldest first, and returns how many outbox rows they were
+	// of; 0 when none is left. It keeps the ids from that of the oldest dead
+	// letter on, which may be replayed to who has counted it.
+	PruneCounted(ctx context.Context, before time.Time) (int64, error)
+	// AddShown adds to the numbers of times that polls were shown. Polls that
+	// were never published, or are deleted, may be left out.
+	AddShown(ctx context.Context, shown []Shown) error
+	// Hourly returns the hours in [from, to) in which something happened to a
+	// poll that is open or closed, by hour. Errors: CodeNotFound.
+	Hourly(ctx context.Context, poll PollID, from, to Hour) ([]HourlyCounts, error)
+
+	// AddMilestones notifies the authors of polls, once each, of every milestone
+	// (see [Milestones]) that their poll has reached. A hidden or deleted poll
+	// and one without author are left out. Of a user, the newest
+	// [MaxNotifications] notifications are kept.
+	AddMilestones(ctx context.Context, reached []Milestone) error
+	// Notifications returns at most limit notifications of a user with an id
+	// below before (0: the newest), newest first.
+	Notifications(ctx context.Context, user UserID, before int64, limit int) ([]Notification, error)
 
 	// Check verifies every invariant that the database alone can show, in one
 	// snapshot, under the given rules.

@@ -51,6 +51,9 @@ func TestStore(t *testing.T, open func(t *testing.T) func(clock domain.Clock) do
 	testReplay(run)
 	testImport(run)
 	testArchive(run)
+	testPast(run)
+	testHourly(run)
+	testNotifications(run)
 	testRaces(run)
 	testWhole(run)
 	testHistories(run)
@@ -341,7 +344,7 @@ func (w *world) catalogue() []domain.Entry {
 	return entries
 }
 
-// drainOutbox claims and deletes every row and returns what they tell.
+// drainOutbox claims, consumes and deletes every row and returns what they tell.
 func (w *world) drainOutbox() []domain.Changes {
 	w.t.Helper()
 	var all []domain.Changes
@@ -355,9 +358,38 @@ func (w *world) drainOutbox() []domain.Changes {
 			var c domain.Changes
 			w.must(c.UnmarshalBinary(r.Changes))
 			all = append(all, c)
+			w.must(w.CountHourly(w.ctx, w.processed(r)))
 			w.must(w.DeleteOutbox(w.ctx, []int64{r.ID}))
 		}
 	}
+}
+
+// processed returns the votes and skips of an outbox row as a consumer gets them.
+func (w *world) processed(row domain.OutboxRow) []domain.Processed {
+	var c domain.Changes
+	if err := c.UnmarshalBinary(row.Changes); err != nil {
+		w.t.Error(err)
+		return nil
+	}
+	c.Replayed = nil // made up by the suite
+	var list []domain.Processed
+	for _, e := range c.Events(row.ID) {
+		id, ok := domain.ParseEventID(e.ID)
+		p := domain.Processed{ID: id, At: e.Time}
+		switch data, read := domain.ReadVoteProcessed(e.Data); {
+		case e.Type != domain.EventVoteCast && e.Type != domain.EventVoteSkipped:
+			continue
+		case !ok || !read:
+			w.t.Errorf("event %+v", e)
+		default:
+			p.Poll, p.Skip = data.PollID, data.OptionIndex == nil
+			if !p.Skip {
+				p.Option = *data.OptionIndex
+			}
+		}
+		list = append(list, p)
+	}
+	return list
 }
 
 // maxTries bounds how often the suite repeats what met a conflict.

@@ -77,6 +77,16 @@ func testImport(run func(string, func(*world))) {
 		totals, err := w.UserTotals(w.ctx, users[0])
 		w.must(err)
 		w.equal("totals", totals, domain.UserTotals{VotesToday: 1, Votes: 3, Skips: 1, Polls: 4})
+		var history []domain.PollID
+		for _, past := range append(w.walkPast(users[0], false, 2), w.walkPast(users[0], true, 2)...) {
+			history = append(history, past.Poll)
+		}
+		w.equal("history", history, []domain.PollID{polls[3], polls[1], polls[0], polls[1]})
+		hours, err := w.Hourly(w.ctx, polls[0], 0, 1<<30)
+		w.must(err)
+		w.equal("hours", hours, []domain.HourlyCounts{
+			{Hour: domain.HourOf(past), Votes: []int64{0, 1}}, {Hour: domain.HourOf(past.Add(day)), Votes: []int64{1, 0}},
+		})
 		w.equal("events", w.drainOutbox(), []domain.Changes{})
 		w.clean()
 
@@ -91,6 +101,9 @@ func testImport(run func(string, func(*world))) {
 		}
 		w.restart()
 		w.equal("state", w.state(users[0]).Version, int64(5))
+		if votes := w.walkPast(users[0], false, 3); len(votes) != 4 || votes[0].Poll != polls[2] {
+			w.t.Fatalf("votes %+v", votes)
+		}
 	})
 	run("import: more than is remembered as recent", func(w *world) {
 		past := w.clock.Now().Add(-time.Hour)
@@ -231,6 +244,20 @@ func testArchive(run func(string, func(*world))) {
 		_, err = w.SetPollState(w.ctx, polls[1], domain.PollClosed)
 		w.must(err)
 		w.wantCode(w.importInteractions(domain.ImportInteraction{Interaction: vote(stranger, polls[0], 0), At: w.clock.Now()}), domain.CodeInvalid)
+
+		// What was moved is in no list, and those go on behind it.
+		for i, u := range users {
+			for _, limit := range []int{1, 10} {
+				votes, skips := w.walkPast(u, false, limit), w.walkPast(u, true, limit)
+				if len(votes) != 1 || votes[0].Poll != polls[3] || len(skips) != 0 {
+					w.t.Errorf("user %d by %d: votes %+v, skips %+v", i, limit, votes, skips)
+				}
+			}
+		}
+		// The hours stay.
+		if hours, err := w.Hourly(w.ctx, polls[0], 0, 1<<30); err != nil || len(hours) != 2 {
+			w.t.Errorf("hours %+v, %v", hours, err)
+		}
 
 		// What people have done still counts, and their day goes on.
 		totals, err := w.UserTotals(w.ctx, users[1])

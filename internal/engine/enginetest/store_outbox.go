@@ -61,7 +61,8 @@ func testOutbox(run func(string, func(*world))) {
 		rest := claim(100, time.Minute, 5)
 		w.equal("claimed again", rest, append(again, second...))
 		var ids []int64
-		for _, r := range rest {
+		for _, r := range append(first, second...) {
+			w.must(w.CountHourly(w.ctx, w.processed(r)))
 			ids = append(ids, r.ID)
 		}
 		w.must(w.DeleteOutbox(w.ctx, ids))
@@ -114,6 +115,9 @@ func testOutbox(run func(string, func(*world))) {
 					ids := make([]int64, 0, len(rows))
 					mu.Lock()
 					for _, r := range rows {
+						if err := w.instance(i).CountHourly(w.ctx, w.processed(r)); err != nil {
+							w.t.Error(err)
+						}
 						if held[r.ID] {
 							w.t.Errorf("row %d is held twice", r.ID)
 						}

@@ -269,6 +269,12 @@ func testPerson(run func(string, func(*world))) {
 		others := w.polls(other.ID, 3)
 		w.interact(vote(u.ID, others[0].ID, 1), skip(u.ID, others[1].ID), vote(u.ID, own[0].Poll.ID, 0), vote(other.ID, own[0].Poll.ID, 1))
 		counts := w.counts(others[0].ID)
+		w.reach(own[0].Poll.ID, 8)
+		reached := []domain.Milestone{{Poll: own[0].Poll.ID, Votes: 10}}
+		w.must(w.AddMilestones(w.ctx, reached))
+		if len(w.told(u.ID)) != 1 {
+			w.t.Fatal("the author was not told")
+		}
 		gone, _ := w.sessionOf(u)
 		w.must(w.EndSession(w.ctx, u.ID, gone.ID))
 		live := w.sessionIDs(u.ID, 10)
@@ -311,6 +317,11 @@ func testPerson(run func(string, func(*world))) {
 		w.wantCode(w.CreateSession(w.ctx, s, w.token(), u.PasswordHash), domain.CodeNotFound)
 		w.equal("sessions", w.sessionIDs(u.ID, 10), []string(nil))
 		w.equal("state", w.state(u.ID), domain.UserState{User: u.ID})
+		w.equal("votes", w.walkPast(u.ID, false, 10), []domain.PastInteraction{})
+		w.equal("skips", w.walkPast(u.ID, true, 10), []domain.PastInteraction{})
+		w.equal("notifications", w.told(u.ID), []domain.Notification{})
+		w.must(w.AddMilestones(w.ctx, append(reached, domain.Milestone{Poll: own[0].Poll.ID, Votes: 100})))
+		w.equal("notifications, later", w.told(u.ID), []domain.Notification{})
 		// Everybody still hears of the sessions.
 		all := append([]string{gone.ID}, live...)
 		slices.Sort(all)

@@ -105,6 +105,16 @@ func testWhole(run func(string, func(*world))) {
 			keep("dead letters", letters, err)
 			rows, oldest, err := w.OutboxLag(w.ctx)
 			keep("outbox", []any{rows, oldest}, err)
+			hours, err := w.Hourly(w.ctx, polls[8].ID, 0, 1<<30)
+			keep("hours", hours, err)
+			told, err := w.Notifications(w.ctx, users[0], 0, 10)
+			keep("notifications", told, err)
+			for _, u := range users {
+				for _, skips := range []bool{false, true} {
+					past, err := w.PastInteractions(w.ctx, u, skips, 0, 100)
+					keep(fmt.Sprint("past ", u, skips), past, err)
+				}
+			}
 			found, err := w.Search(w.ctx, domain.SearchTerms("poll"), 1000, 100)
 			keep("search", found, err)
 			return all
@@ -203,8 +213,24 @@ func testWhole(run func(string, func(*world))) {
 				return err
 			},
 			"ArchiveMonth": func() error { _, err := w.ArchiveMonth(ctx, domain.MonthOf(w.clock.Now())-5); return err },
-			"Check":        func() error { _, err := w.Check(ctx, w.rules); return err },
-			"Ready":        func() error { return w.Ready(ctx) },
+			"PastInteractions": func() error {
+				_, err := w.PastInteractions(ctx, u.ID, false, 0, 10)
+				return err
+			},
+			"PollsBy":            func() error { _, err := w.PollsBy(ctx, u.ID, 0, 10); return err },
+			"CountHourly":        func() error { return w.CountHourly(ctx, []domain.Processed{{Poll: p.ID, At: w.clock.Now()}}) },
+			"CountHourly, empty": func() error { return w.CountHourly(ctx, nil) },
+			"PruneCounted":       func() error { _, err := w.PruneCounted(ctx, w.clock.Now()); return err },
+			"AddShown": func() error {
+				return w.AddShown(ctx, []domain.Shown{{Poll: p.ID, Hour: domain.HourOf(w.clock.Now()), Times: 1}})
+			},
+			"AddShown, empty":     func() error { return w.AddShown(ctx, nil) },
+			"Hourly":              func() error { _, err := w.Hourly(ctx, p.ID, 0, 1<<30); return err },
+			"AddMilestones":       func() error { return w.AddMilestones(ctx, []domain.Milestone{{Poll: p.ID, Votes: 10}}) },
+			"AddMilestones, none": func() error { return w.AddMilestones(ctx, nil) },
+			"Notifications":       func() error { _, err := w.Notifications(ctx, u.ID, 0, 10); return err },
+			"Check":               func() error { _, err := w.Check(ctx, w.rules); return err },
+			"Ready":               func() error { return w.Ready(ctx) },
 		} {
 			if err := call(); domain.CodeOf(err) != domain.CodeUnavailable {
 				w.t.Errorf("%s: %v, want %s", name, err, domain.CodeUnavailable)
@@ -224,6 +250,12 @@ func testWhole(run func(string, func(*world))) {
 		w.equal("dead letters", letters, []domain.DeadLetter{})
 		_, err = w.RankingByID(w.ctx, 0)
 		w.wantCode(err, domain.CodeCursorExpired)
+		hours, err := w.Hourly(w.ctx, p.ID, 0, 1<<30)
+		w.must(err)
+		w.equal("hours", hours, []domain.HourlyCounts{})
+		told, err := w.Notifications(w.ctx, u.ID, 0, 10)
+		w.must(err)
+		w.equal("notifications", told, []domain.Notification{})
 		w.equal("outbox", w.drainOutbox(), []domain.Changes{})
 	})
 	run("whole: a context that ends meanwhile does not stop a batch half-way", func(w *world) {

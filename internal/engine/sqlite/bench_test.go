@@ -198,3 +198,32 @@ func BenchmarkReads(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkPastInteractions reads the newest page and one from the middle of
+// 100,000 votes, and the votes of somebody who has few among 100,000 skips.
+func BenchmarkPastInteractions(b *testing.B) {
+	const n = 100_000
+	s := seed(b, 2, n)
+	for from := 0; from < n; from += 500 {
+		var batch []domain.Interaction
+		for i, p := range s.polls[from : from+500] {
+			batch = append(batch, domain.Interaction{User: s.users[0], Poll: p.ID},
+				domain.Interaction{User: s.users[1], Poll: p.ID, Skip: from+i >= 10})
+		}
+		interact(b, s.Store, batch)
+	}
+	for _, c := range []struct {
+		name   string
+		user   domain.UserID
+		before int64
+	}{{"newest", s.users[0], 0}, {"middle", s.users[0], n + 1}, {"few", s.users[1], 0}} {
+		b.Run(c.name, func(b *testing.B) {
+			for b.Loop() {
+				past, err := s.PastInteractions(context.Background(), c.user, false, c.before, 10)
+				if err != nil || len(past) != 10 {
+					b.Fatal(len(past), err)
+				}
+			}
+		})
+	}
+}

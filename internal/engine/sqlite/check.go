@@ -287,6 +287,67 @@ var checkRules = []rule{
 	{invariant: 15, text: "no event is ahead of what is stored", find: findOutbox(true)},
 	{invariant: 14, text: "every dead letter can be read", find: findDeadLetters},
 	{
+		invariant: 14, text: "hourly votes and skips never exceed a poll's counts",
+		find: func(c *conn, _ domain.Rules, found func(string)) error { return c.compareHourly(found, false) },
+	},
+	{
+		invariant: 14, text: "hourly totals are of polls that exist, one count per option, none below 0",
+		query: `SELECT 'poll ' || h.poll_id || ', hour ' || h.hour FROM poll_hourly h
+			LEFT JOIN polls p ON p.id = h.poll_id
+			WHERE p.id IS NULL OR h.shown < 0 OR h.skips < 0 OR (p.state <> 3 AND
+				CASE WHEN json_valid(h.votes) THEN json_array_length(h.votes) ELSE -1 END IS NOT
+				CASE WHEN json_valid(p.options) THEN json_array_length(p.options) ELSE -2 END)
+				OR EXISTS (SELECT 1 FROM json_each(CASE WHEN json_valid(h.votes) THEN h.votes ELSE '[-1]' END)
+					WHERE typeof(value) <> 'integer' OR value < 0)`,
+	},
+	{
+		invariant: 14, text: "no event is noted twice as counted",
+		query: `SELECT 'row ' || row_id FROM (SELECT row_id, first, last,
+				lag(last, 1, -1) OVER (PARTITION BY row_id ORDER BY first) AS before FROM counted_events)
+			WHERE first <= before OR last < first OR first < 0`,
+	},
+	{
+		invariant: 14, text: "a notification is for the author of a poll that has reached the milestone",
+		query: `SELECT 'notification ' || n.id FROM notifications n LEFT JOIN polls p ON p.id = n.poll_id
+			LEFT JOIN poll_counts c ON c.poll_id = n.poll_id LEFT JOIN poll_milestones m ON m.poll_id = n.poll_id
+			WHERE p.author_id IS NOT n.user_id OR c.total IS NULL OR n.votes > c.total OR n.votes < 10
+				OR m.votes IS NULL OR n.votes > m.votes`,
+	},
+	{
+		invariant: 14, text: "no user has more notifications than are kept",
+		find: func(c *conn, _ domain.Rules, found func(string)) error {
+			return c.rows(`SELECT 'user ' || user_id || ': ' || count(*) FROM notifications GROUP BY user_id HAVING count(*) > ?`,
+				func(r *sqlite.Stmt) error {
+					found(r.ColumnText(0))
+					return nil
+				}, domain.MaxNotifications)
+		},
+	},
+	{
+		invariant: 9, text: "a user's history is one chain of votes and one of skips, each of which ends as the user's state says",
+		query: `SELECT 'entry ' || h.id FROM history h LEFT JOIN history b ON b.id = h.previous
+				WHERE h.previous <> 0 AND (b.id IS NULL OR b.id >= h.id OR b.user_id <> h.user_id OR b.skip <> h.skip)
+			UNION ALL SELECT 'entry ' || previous FROM history WHERE previous <> 0 GROUP BY previous HAVING count(*) > 1
+			UNION ALL SELECT 'user ' || user_id FROM (
+				SELECT user_id, skip, id FROM history WHERE id NOT IN (SELECT previous FROM history)
+				UNION ALL SELECT user_id, 0, last_vote FROM user_state WHERE last_vote <> 0
+				UNION ALL SELECT user_id, 1, last_skip FROM user_state WHERE last_skip <> 0)
+			GROUP BY user_id, skip, id HAVING count(*) <> 2`,
+	},
+	{
+		invariant: 9, text: "a user's history holds every vote and skip once",
+		query: `SELECT 'user ' || user_id || ', poll ' || poll_id FROM (
+				SELECT user_id, poll_id, skip, 1 AS told, 0 AS done FROM history
+				UNION ALL SELECT user_id, poll_id, 0, 0, 1 FROM votes WHERE user_id IN (SELECT user_id FROM user_state)
+				UNION ALL SELECT user_id, poll_id, 1, 0, 1 FROM skips WHERE user_id IN (SELECT user_id FROM user_state)) r
+			GROUP BY user_id, poll_id, skip
+			HAVING sum(told) <> 1 OR sum(done) = EXISTS (SELECT 1 FROM archived_months
+				WHERE moved_at IS NOT NULL AND r.poll_id >= first_poll AND r.poll_id < end_poll)
+			UNION ALL SELECT 'user ' || s.user_id || ': version ' || s.version FROM user_state s
+				LEFT JOIN (SELECT user_id, count(*) AS n FROM history GROUP BY user_id) h ON h.user_id = s.user_id
+			WHERE s.version <> coalesce(h.n, 0)`,
+	},
+	{
 		invariant: 18, text: "a session that was not ended has one refresh token to use",
 		query: `SELECT 'a session of user ' || s.user_id FROM sessions s WHERE s.ended_at IS NULL AND
 			(SELECT count(*) FROM refresh_tokens WHERE session_id = s.id AND used_at IS NULL) <> 1`,
@@ -307,8 +368,28 @@ var checkRules = []rule{
 			OR EXISTS (SELECT 1 FROM daily_polls WHERE user_id = u.id)
 			OR EXISTS (SELECT 1 FROM sessions WHERE user_id = u.id)
 			OR EXISTS (SELECT 1 FROM idempotency_keys WHERE user_id = u.id)
+			OR EXISTS (SELECT 1 FROM notifications WHERE user_id = u.id)
+			OR u.id IN (SELECT user_id FROM history)
 			OR EXISTS (SELECT 1 FROM polls WHERE author_id = u.id))`,
 	},
+}
+
+// compareHourly looks for polls whose hourly votes or skips are more than their
+// counts or, with equal, not the same.
+func (c *conn) compareHourly(found func(string), equal bool) error {
+	return c.rows(`SELECT poll_id, option, sum(hourly), sum(counted) FROM (
+			SELECT poll_id, e.key AS option, e.value AS hourly, 0 AS counted
+				FROM poll_hourly, json_each(CASE WHEN json_valid(votes) THEN votes ELSE '[]' END) e
+			UNION ALL SELECT poll_id, 'skips', skips, 0 FROM poll_hourly
+			UNION ALL SELECT poll_id, e.key, 0, e.value
+				FROM poll_counts, json_each(CASE WHEN json_valid(votes) THEN votes ELSE '[]' END) e
+			UNION ALL SELECT poll_id, 'skips', 0, skips FROM poll_counts
+		) GROUP BY poll_id, option HAVING sum(hourly) > sum(counted) OR (?1 AND sum(hourly) < sum(counted))`,
+		func(r *sqlite.Stmt) error {
+			found(fmt.Sprintf("poll %d, option %s: hourly %d, counted %d",
+				r.ColumnInt64(0), r.ColumnText(1), r.ColumnInt64(2), r.ColumnInt64(3)))
+			return nil
+		}, equal)
 }
 
 // searchedPolls is how many of the newest polls are searched for: enough to

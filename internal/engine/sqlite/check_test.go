@@ -15,7 +15,8 @@ import (
 // faults are planted faults by the rule that must notice them. Each statement
 // is a fault of its own, except that lines of one fault are separated by ";;".
 // Users are 1 to 4, of which 4 is erased; polls are at 1 to 6, of which 5 is
-// hidden and 6 deleted.
+// hidden and 6 deleted. Users from 5 on have voted on poll 3, and user 3 has
+// skipped the polls from 7 on.
 var faults = map[string][]string{
 	"the database file is intact": {
 		`UPDATE dead_letters SET event = 'x'`,
@@ -100,14 +101,14 @@ var faults = map[string][]string{
 	},
 	"every skip is of a poll and a user that exist": {
 		`UPDATE skips SET user_id = 77`,
-		`UPDATE skips SET poll_id = 77`,
+		`UPDATE skips SET poll_id = 77 WHERE user_id = 1`,
 	},
 	"no user has two skips of one poll": {
 		`ALTER TABLE skips RENAME TO old;; CREATE TABLE skips AS SELECT * FROM old;;
 			INSERT INTO skips SELECT * FROM old LIMIT 1`,
 	},
 	"positions are 1 to the number of polls, and ids rise with them": {
-		`UPDATE polls SET position = 9 WHERE position = 3`,
+		`UPDATE polls SET position = 999 WHERE position = 3`,
 		`DELETE FROM polls WHERE position = 3`,
 		`UPDATE polls SET id = 1 WHERE position = 3`,
 	},
@@ -146,7 +147,7 @@ var faults = map[string][]string{
 	"a ranking names polls that exist, each once": {
 		`UPDATE rankings SET positions = x'0100000001000000'`,
 		`UPDATE rankings SET positions = x'00000000'`,
-		`UPDATE rankings SET positions = x'07000000'`,
+		`UPDATE rankings SET positions = x'ff000000'`,
 	},
 	"an idempotency key names a poll that exists": {`UPDATE idempotency_keys SET poll_id = 77`},
 	"every outbox row can be read":                {`UPDATE outbox SET changes = x'00'`},
@@ -160,6 +161,54 @@ var faults = map[string][]string{
 	"every dead letter can be read": {
 		`UPDATE dead_letters SET event = 'x'`,
 		`UPDATE dead_letters SET event = '{}'`,
+	},
+	"hourly votes and skips never exceed a poll's counts": {
+		`UPDATE poll_hourly SET votes = '[2,1]' WHERE votes = '[1,1]'`,
+		`UPDATE poll_hourly SET skips = skips + 1`,
+		`INSERT INTO poll_hourly (hour, poll_id, shown, skips, votes) SELECT 1, id, 0, 0, '[1,0]' FROM polls WHERE position = 3`,
+	},
+	"hourly totals are of polls that exist, one count per option, none below 0": {
+		`UPDATE poll_hourly SET poll_id = 77 WHERE votes = '[1,1]'`,
+		`UPDATE poll_hourly SET votes = '[1]' WHERE votes = '[1,1]'`,
+		`UPDATE poll_hourly SET votes = '[1,-1]' WHERE votes = '[1,1]'`,
+		`UPDATE poll_hourly SET votes = 'x' WHERE votes = '[1,1]'`,
+		`UPDATE poll_hourly SET shown = -1`,
+	},
+	"no event is noted twice as counted": {
+		`UPDATE counted_events SET last = -1`,
+		`INSERT INTO counted_events SELECT row_id, first + 1, last, counted_at FROM counted_events`,
+	},
+	"a notification is for the author of a poll that has reached the milestone": {
+		`UPDATE notifications SET user_id = 2`,
+		`UPDATE notifications SET poll_id = 77`,
+		`UPDATE notifications SET votes = 100`,
+		`UPDATE notifications SET votes = 1`,
+		`DELETE FROM poll_milestones`,
+		`UPDATE polls SET author_id = NULL WHERE position = 3`,
+	},
+	"no user has more notifications than are kept": {
+		`INSERT INTO notifications (user_id, type, poll_id, votes, created_at)
+			WITH RECURSIVE n (v) AS (SELECT 1000 UNION ALL SELECT v + 1 FROM n WHERE v < 2000)
+			SELECT 1, 'milestone', v, 10, 0 FROM n`,
+	},
+	"a user's history holds every vote and skip once": {
+		`DELETE FROM history WHERE user_id = 1 AND skip`,
+		`DELETE FROM history`,
+		`UPDATE history SET poll_id = 77 WHERE user_id = 1`,
+		`UPDATE history SET skip = 1 WHERE user_id = 2`,
+		`INSERT INTO history (user_id, poll_id, skip, previous) SELECT user_id, poll_id, skip, id FROM history LIMIT 1`,
+		`UPDATE user_state SET version = version + 1 WHERE user_id = 3`,
+	},
+	"a user's history is one chain of votes and one of skips, each of which ends as the user's state says": {
+		`UPDATE user_state SET last_vote = 0 WHERE user_id = 1`,
+		`UPDATE user_state SET last_skip = 77777 WHERE user_id = 1`,
+		`UPDATE user_state SET last_skip = last_skip - 1 WHERE user_id = 3`,
+		`UPDATE user_state SET last_vote = last_skip, last_skip = last_vote WHERE user_id = 1`,
+		`UPDATE history SET previous = 0 WHERE id = (SELECT max(id) FROM history WHERE user_id = 3)`,
+		`UPDATE history SET previous = id`,
+		`UPDATE history SET previous = id + 1 WHERE id = (SELECT min(id) FROM history WHERE user_id = 3)`,
+		`UPDATE history SET previous = 1 WHERE user_id > 4`,
+		`DELETE FROM history WHERE id = (SELECT max(id) FROM history WHERE user_id = 3)`,
 	},
 	"a session that was not ended has one refresh token to use": {
 		`UPDATE refresh_tokens SET used_at = 1`,
@@ -178,6 +227,8 @@ var faults = map[string][]string{
 		`UPDATE sessions SET user_id = 4`,
 		`UPDATE idempotency_keys SET user_id = 4`,
 		`UPDATE polls SET author_id = 4 WHERE position = 2`,
+		`UPDATE notifications SET user_id = 4`,
+		`UPDATE history SET user_id = 4 WHERE user_id = 2`,
 	},
 }
 
@@ -188,13 +239,23 @@ func plantedBase(t *testing.T) string {
 	path := filepath.Join(t.TempDir(), "vote.db")
 	s, err := Open(ctx, Options{Path: path, AutoMigrate: true})
 	must(t, err)
-	users := addUsers(t, s, 4)
-	polls := addPolls(t, s, users[0], 6)
+	users := addUsers(t, s, 4+domain.FirstMilestone)
+	polls := addPolls(t, s, users[0], 6+60)
 	publish(t, s, nil)
 	interact(t, s, []domain.Interaction{
 		{User: users[0], Poll: polls[0]}, {User: users[1], Poll: polls[0], Option: 1},
 		{User: users[0], Poll: polls[1], Skip: true}, {User: users[3], Poll: polls[1]},
 	})
+	var more []domain.Interaction
+	for _, u := range users[4:] {
+		more = append(more, domain.Interaction{User: u, Poll: polls[2]})
+	}
+	for _, p := range polls[6:] {
+		more = append(more, domain.Interaction{User: users[2], Poll: p, Skip: true})
+	}
+	interact(t, s, more)
+	countAll(t, s)
+	must(t, s.AddMilestones(ctx, []domain.Milestone{{Poll: polls[2], Votes: domain.FirstMilestone}}))
 	_, err = s.SetPollState(ctx, polls[4], domain.PollHidden)
 	must(t, err)
 	_, err = s.DeletePoll(ctx, users[0], polls[5])
@@ -210,6 +271,28 @@ func plantedBase(t *testing.T) string {
 	wantClean(t, s)
 	must(t, s.Close())
 	return path
+}
+
+// countAll counts every event in the outbox by its hour, and leaves it there.
+func countAll(t *testing.T, s *Store) {
+	t.Helper()
+	rows, err := s.ClaimOutbox(t.Context(), 1<<20, 0)
+	must(t, err)
+	var list []domain.Processed
+	for _, row := range rows {
+		var c domain.Changes
+		must(t, c.UnmarshalBinary(row.Changes))
+		n := 0
+		for _, v := range c.Votes {
+			list = append(list, domain.Processed{ID: domain.EventID{Row: row.ID, Number: n}, Poll: v.PollID, Option: v.OptionIndex, At: c.At})
+			n++
+		}
+		for _, v := range c.Skips {
+			list = append(list, domain.Processed{ID: domain.EventID{Row: row.ID, Number: n}, Poll: v.PollID, Skip: true, At: c.At})
+			n++
+		}
+	}
+	must(t, s.CountHourly(t.Context(), list))
 }
 
 // TestCheckFindsFaults plants a fault for every rule.

@@ -21,6 +21,7 @@ const (
 	pagesPerCommit      = 5
 	pagesPerInteraction = 2
 	pagesPerPoll        = 2
+	pagesPerHourly      = 1
 	// logBytes is what is left of a log that has once grown larger. A log is
 	// written over, not cut, when it was copied: syncing new bytes in the place
 	// of old ones takes half the time of syncing a file that grows.

@@ -19,7 +19,7 @@ func (s *Store) Import(ctx context.Context, batch domain.Import) (domain.Importe
 	err := s.write(ctx, opImport, func(w *writer) error {
 		done = domain.Imported{}
 		now := s.now()
-		if err := w.prepareInteract(); err != nil {
+		if err := w.prepareHourly(); err != nil {
 			return err
 		}
 		w.pages = int64(len(batch.Users)+len(batch.Polls))*pagesPerPoll + int64(len(batch.Interactions))
@@ -157,6 +157,7 @@ func (w *writer) importInteractions(all []domain.ImportInteraction, now time.Tim
 	w.polls.dirty = true
 	users := make(map[domain.UserID]*importUser)
 	counted := make(map[*pollFacts]int64) // when last
+	hours := make(map[pollHour]*hourly)
 	for i, in := range all {
 		at := in.At.UTC().Truncate(time.Millisecond)
 		u, err := w.importedUser(users, in.User)
@@ -180,10 +181,16 @@ func (w *writer) importInteractions(all []domain.ImportInteraction, now time.Tim
 		case at.Before(in.Poll.Time()) || at.After(now):
 			return importFault("Interaction", i, "is older than its poll, or of the future")
 		}
+		key := pollHour{domain.HourOf(at), in.Poll}
+		if hours[key] == nil {
+			hours[key] = &hourly{}
+		}
 		stmt, next := w.interact.addSkip, 3
 		if in.Skip {
 			poll.skips++
+			hours[key].skips++
 		} else {
+			hours[key].votes[in.Option]++
 			stmt, next = w.interact.addVote, 4
 			stmt.BindInt64(3, int64(in.Option))
 			poll.votes[in.Option]++
@@ -196,13 +203,19 @@ func (w *writer) importInteractions(all []domain.ImportInteraction, now time.Tim
 		if err := step(stmt); err != nil {
 			return err
 		}
-		u.added = append(u.added, poll.position)
+		if err := w.addHistory(&u.userFacts, in.Poll, in.Skip); err != nil {
+			return err
+		}
+		u.version++
 		counted[poll] = max(counted[poll], millis(at))
 	}
 	if err := w.writeImportedUsers(users); err != nil {
 		return err
 	}
-	return w.writeImportedCounts(counted)
+	if err := w.writeImportedCounts(counted); err != nil {
+		return err
+	}
+	return w.addHourly(hours)
 }
 
 func (w *writer) importedUser(users map[domain.UserID]*importUser, id domain.UserID) (*importUser, error) {
@@ -227,7 +240,7 @@ func (w *writer) writeImportedUsers(users map[domain.UserID]*importUser) error {
 				return err
 			}
 		}
-		if err := w.run(`UPDATE user_state SET version = ?2 WHERE user_id = ?1`, int64(id), u.version+int64(len(u.added))); err != nil {
+		if err := w.setState(&u.userFacts); err != nil {
 			return err
 		}
 	}

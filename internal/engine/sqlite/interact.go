@@ -19,7 +19,8 @@ type interactStatements struct {
 	addVote, addSkip     *sqlite.Stmt
 	addDaily, setDaily   *sqlite.Stmt
 	addCounts, setCounts *sqlite.Stmt
-	setState, addOutbox  *sqlite.Stmt
+	setState, addHistory *sqlite.Stmt
+	addOutbox            *sqlite.Stmt
 }
 
 func (w *writer) prepareInteract() error {
@@ -36,7 +37,7 @@ func (w *writer) prepareInteract() error {
 	w.interact = interactStatements{
 		// An erased user has no state, and a banned one is as good as erased.
 		user: prepare(`SELECT version, coalesce(
-			(SELECT vote_count FROM daily_votes WHERE user_id = ?1 AND vote_date = ?2), 0)
+			(SELECT vote_count FROM daily_votes WHERE user_id = ?1 AND vote_date = ?2), 0), last_vote, last_skip
 			FROM user_state WHERE user_id = ?1
 			AND NOT EXISTS (SELECT 1 FROM users WHERE id = ?1 AND banned_at IS NOT NULL)`),
 		prior: prepare(`SELECT
@@ -50,12 +51,14 @@ func (w *writer) prepareInteract() error {
 		addSkip: prepare(`INSERT INTO skips (user_id, poll_id, position, created_at) VALUES (?, ?, ?, ?)`),
 		// Whether the row is there is known: to look for it again, as an upsert
 		// does, costs a tenth of a vote.
-		addDaily:  prepare(`INSERT INTO daily_votes (user_id, vote_date, vote_count) VALUES (?1, ?2, ?3)`),
-		setDaily:  prepare(`UPDATE daily_votes SET vote_count = ?3 WHERE vote_date = ?2 AND user_id = ?1`),
-		setState:  prepare(`UPDATE user_state SET version = ?2 WHERE user_id = ?1`),
-		addCounts: prepare(`INSERT INTO poll_counts (poll_id, total, skips, updated_at, votes) VALUES (?1, ?2, ?3, ?4, ?5)`),
-		setCounts: prepare(`UPDATE poll_counts SET total = ?2, skips = ?3, updated_at = ?4, votes = ?5 WHERE poll_id = ?1`),
-		addOutbox: prepare(`INSERT INTO outbox (created_at, changes) VALUES (?, ?)`),
+		addDaily: prepare(`INSERT INTO daily_votes (user_id, vote_date, vote_count) VALUES (?1, ?2, ?3)`),
+		setDaily: prepare(`UPDATE daily_votes SET vote_count = ?3 WHERE vote_date = ?2 AND user_id = ?1`),
+		setState: prepare(`UPDATE user_state SET version = ?2, last_vote = ?3, last_skip = ?4
+			WHERE user_id = ?1`),
+		addHistory: prepare(`INSERT INTO history (user_id, poll_id, skip, previous) VALUES (?, ?, ?, ?)`),
+		addCounts:  prepare(`INSERT INTO poll_counts (poll_id, total, skips, updated_at, votes) VALUES (?1, ?2, ?3, ?4, ?5)`),
+		setCounts:  prepare(`UPDATE poll_counts SET total = ?2, skips = ?3, updated_at = ?4, votes = ?5 WHERE poll_id = ?1`),
+		addOutbox:  prepare(`INSERT INTO outbox (created_at, changes) VALUES (?, ?)`),
 	}
 	if err != nil {
 		w.interact = interactStatements{}
@@ -71,6 +74,7 @@ type userFacts struct {
 	today   int
 	counted bool // has a row in daily_votes
 	voted   bool // got a vote in this batch
+	last    lastEntries
 	// seen is everything that the user has seen, when whole.
 	seen  []domain.Position
 	whole bool
@@ -190,7 +194,7 @@ func (w *writer) readUser(id domain.UserID, day domain.Day) error {
 	known := w.users.get(id)
 	if known != nil && known.day == day {
 		u.exists, u.version, u.today, u.counted = true, known.version, known.today, known.today > 0
-		u.seen, u.whole = known.seen, known.whole
+		u.last, u.seen, u.whole = known.last, known.seen, known.whole
 		return nil
 	}
 	stmt := w.interact.user
@@ -199,6 +203,7 @@ func (w *writer) readUser(id domain.UserID, day domain.Day) error {
 	ok, err := stmt.Step()
 	if err == nil && ok {
 		u.exists, u.version, u.today = true, stmt.ColumnInt64(0), stmt.ColumnInt(1)
+		u.last = lastEntries{vote: stmt.ColumnInt64(2), skip: stmt.ColumnInt64(3)}
 		u.counted, u.whole = u.today > 0, u.version == 0
 		if known != nil {
 			u.seen, u.whole = known.seen, known.whole
@@ -238,6 +243,9 @@ func (w *writer) apply(batch []domain.Interaction, out *domain.Outcome) error {
 			return fmt.Errorf("interaction %d was accepted against the facts", i)
 		}
 		u.added = append(u.added, poll.position)
+		if err := w.addHistory(u, poll.id, batch[i].Skip); err != nil {
+			return err
+		}
 		if poll.batch != b.number {
 			poll.batch = b.number
 			b.polls = append(b.polls, poll)
@@ -301,15 +309,22 @@ func (w *writer) writeUsers(out *domain.Outcome) error {
 		}
 		u.version += int64(len(u.added))
 		w.users.put(u, domain.DayOf(out.At))
-		stmt := w.interact.setState
-		stmt.BindInt64(1, int64(u.id))
-		stmt.BindInt64(2, u.version)
-		if err := step(stmt); err != nil {
+		if err := w.setState(u); err != nil {
 			return err
 		}
 		out.Users = append(out.Users, domain.UserChange{User: u.id, Version: u.version, Positions: u.added})
 	}
 	return nil
+}
+
+// setState writes the row of a user that exists.
+func (w *writer) setState(u *userFacts) error {
+	stmt := w.interact.setState
+	stmt.BindInt64(1, int64(u.id))
+	stmt.BindInt64(2, u.version)
+	stmt.BindInt64(3, u.last.vote)
+	stmt.BindInt64(4, u.last.skip)
+	return step(stmt)
 }
 
 func (w *writer) writeCounts(out *domain.Outcome, at int64) error {

@@ -103,6 +103,12 @@ func (c *handClock) Now() time.Time {
 	return c.now
 }
 
+func (c *handClock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
 // failing is what tests and checks of properties have in common.
 type failing interface {
 	Helper()

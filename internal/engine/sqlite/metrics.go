@@ -31,6 +31,7 @@ const (
 	opUserStates
 	opSeen
 	opPrior
+	opHistory
 	opPublish
 	opDeletePoll
 	opSetPollState
@@ -51,6 +52,12 @@ const (
 	opDropDeadLetters
 	opImport
 	opArchive
+	opCountHourly
+	opPruneCounted
+	opAddShown
+	opHourly
+	opAddMilestones
+	opNotifications
 	opCheck
 	opCheckpoint
 	opWipe
@@ -59,11 +66,12 @@ const (
 
 var operationNames = [operations]string{
 	"ready", "create_user", "user", "users", "user_totals", "update_user", "erase_user", "set_banned", "export",
-	"create_session", "rotate_refresh", "session", "sessions", "end_session", "ended_sessions", "prune_sessions", "interact", "user_states", "seen", "prior",
+	"create_session", "rotate_refresh", "session", "sessions", "end_session", "ended_sessions", "prune_sessions", "interact", "user_states", "seen", "prior", "history",
 	"publish", "delete_poll", "set_poll_state", "polls", "prune_keys", "load_catalogue",
 	"catalogue_since", "counts", "search", "rank", "ranking", "claim_outbox", "delete_outbox",
 	"outbox_lag", "add_dead_letter", "dead_letters", "replay_dead_letters",
-	"drop_dead_letters", "import", "archive", "check", "checkpoint", "wipe",
+	"drop_dead_letters", "import", "archive", "count_hourly", "prune_counted", "add_shown", "hourly",
+	"add_milestones", "notifications", "check", "checkpoint", "wipe",
 }
 
 func (o operation) String() string { return operationNames[o] }

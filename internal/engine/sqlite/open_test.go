@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
@@ -240,6 +241,60 @@ func TestMigrationsKeepUsers(t *testing.T) {
 	interact(t, s, []domain.Interaction{{User: u.ID, Poll: addPolls(t, s, u.ID, 1)[0]}})
 	if n := s.mustState(t, u.ID).Version; n != 1 {
 		t.Fatalf("version %d", n)
+	}
+}
+
+// TestMigrationsKeepHistory gives the history and the hourly totals of what was
+// voted and skipped before there were any.
+func TestMigrationsKeepHistory(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	path := filepath.Join(t.TempDir(), "vote.db")
+	clock := newHandClock()
+	s, err := Open(ctx, Options{Path: path, AutoMigrate: true, Clock: clock})
+	must(t, err)
+	users := addUsers(t, s, 2)
+	polls := addPolls(t, s, users[0], 150)
+	add := func(polls []domain.PollID) {
+		for i, p := range polls {
+			clock.advance(20 * time.Minute)
+			interact(t, s, []domain.Interaction{
+				{User: users[0], Poll: p, Option: i % 2, Skip: i%3 == 0}, {User: users[1], Poll: p, Skip: true}, {User: users[1], Poll: p},
+			})
+		}
+	}
+	add(polls[:100])
+	past := func(s *Store) (all []domain.PastInteraction) {
+		t.Helper()
+		for _, u := range users {
+			for _, skips := range []bool{false, true} {
+				list, err := s.PastInteractions(ctx, u, skips, 0, 1000)
+				must(t, err)
+				all = append(all, list...)
+			}
+		}
+		return all
+	}
+	want := past(s)
+	must(t, s.Close())
+	m, err := NewMigrator(path)
+	must(t, err)
+	must(t, m.To(ctx, 5))
+	must(t, m.Up(ctx))
+	must(t, m.Close())
+
+	s = openStore(t, Options{Path: path, Clock: clock})
+	if diff := cmp.Diff(want, past(s)); diff != "" {
+		t.Fatalf("history (-want +got):\n%s", diff)
+	}
+	countAll(t, s) // what waits in the outbox is in the totals already
+	wantClean(t, s)
+	add(polls[100:])
+	countAll(t, s)
+	s.withWriter(func(w *writer) { must(t, w.run(`DELETE FROM outbox`)) }) // now the totals must be complete
+	wantClean(t, s)
+	if n := len(past(s)); n != 2*150+150 {
+		t.Fatalf("%d entries", n)
 	}
 }
 

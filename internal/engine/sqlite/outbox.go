@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -73,10 +74,17 @@ func (s *Store) DeleteOutbox(ctx context.Context, ids []int64) error {
 		return s.usable(ctx)
 	}
 	err := s.write(ctx, opDeleteOutbox, func(w *writer) error {
-		for _, id := range ids {
-			if err := w.run(`DELETE FROM outbox WHERE id = ?`, id); err != nil {
+		// Rows are published in order, so most ids follow one another.
+		sorted := slices.Sorted(slices.Values(ids))
+		for len(sorted) > 0 {
+			n := 1
+			for n < len(sorted) && sorted[n]-sorted[n-1] <= 1 {
+				n++
+			}
+			if err := w.run(`DELETE FROM outbox WHERE id BETWEEN ? AND ?`, sorted[0], sorted[n-1]); err != nil {
 				return err
 			}
+			sorted = sorted[n:]
 		}
 		return nil
 	})

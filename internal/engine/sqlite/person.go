@@ -178,6 +178,7 @@ func (s *Store) EraseUser(ctx context.Context, id domain.UserID, passwordHash st
 				if c.Authored, err = w.renewAuthored(id, true); err != nil {
 					return err
 				}
+				w.pages = checkpointPages // the history may have been long
 				return w.run(`UPDATE users SET username = NULL, username_key = NULL, email = NULL, email_key = NULL,
 					password_hash = NULL, banned_at = NULL, updated_at = ?2, erased_at = ?2 WHERE id = ?1`,
 					int64(id), millis(now))
@@ -194,6 +195,11 @@ var personal = []string{
 	`DELETE FROM idempotency_keys WHERE user_id = ?`,
 	`DELETE FROM daily_polls WHERE user_id = ?1
 		AND poll_date IN (SELECT published_at / 86400000 FROM polls WHERE author_id = ?1)`,
+	`DELETE FROM notifications WHERE user_id = ?`,
+	`WITH RECURSIVE entries (id) AS (
+		SELECT last_vote FROM user_state WHERE user_id = ?1 UNION ALL SELECT last_skip FROM user_state WHERE user_id = ?1
+		UNION ALL SELECT h.previous FROM entries e JOIN history h ON h.id = e.id)
+		DELETE FROM history WHERE id IN (SELECT id FROM entries)`,
 	`DELETE FROM user_state WHERE user_id = ?`,
 }
 

@@ -82,6 +82,7 @@ type writer struct {
 	users    userCache
 	terms    knownTerms
 	interact interactStatements
+	hourly   hourlyStatements
 	scratch  batchScratch
 	pages    int64 // estimate of those that the open transaction changes
 }
@@ -325,6 +326,7 @@ func (s *Store) write(ctx context.Context, op operation, f func(*writer) error) 
 	if err := w.run(`BEGIN IMMEDIATE`); err != nil {
 		return s.fault(op, err)
 	}
+	w.pages = 0
 	if err := f(w); err != nil {
 		return s.fault(op, err)
 	}
@@ -336,7 +338,6 @@ func (s *Store) write(ctx context.Context, op operation, f func(*writer) error) 
 	w.users.keep()
 	w.terms.keep()
 	s.written.Add(pagesPerCommit + w.pages)
-	w.pages = 0
 	return nil
 }
 

@@ -15,6 +15,7 @@ type cachedUser struct {
 	day     domain.Day
 	today   int // votes of the day
 	version int64
+	last    lastEntries
 	// seen is everything the user has seen, when whole: that is so for whom the
 	// cache has known from the first vote on, and who has not seen too much.
 	seen  []domain.Position
@@ -70,7 +71,7 @@ func (c *userCache) put(f *userFacts, day domain.Day) {
 		u = &cachedUser{}
 		c.users[f.id] = u
 	}
-	u.day, u.today, u.version = day, f.today, f.version
+	u.day, u.today, u.version, u.last = day, f.today, f.version, f.last
 	if u.whole = f.whole && len(f.seen)+len(f.added) <= maxCachedSeen; u.whole {
 		u.seen = append(f.seen, f.added...)
 	} else {
