@@ -31,8 +31,9 @@ var rooms = []struct {
 	{"internal/feed", []string{"internal/domain"}},
 	{"internal/live", []string{"internal/domain"}},
 	{"internal/events", []string{"internal/domain"}},
+	{"internal/analytics", []string{"internal/domain"}},
 	{"internal/web", nil},
-	{"internal/api", []string{"internal/domain", "internal/account", "internal/voting", "internal/feed", "internal/live", "internal/events", "internal/web"}},
+	{"internal/api", []string{"internal/domain", "internal/account", "internal/voting", "internal/feed", "internal/live", "internal/events", "internal/analytics", "internal/web"}},
 	{"internal/engine/sqlite", []string{"internal/domain"}},
 	{"internal/engine/postgres", []string{"internal/domain"}},
 	{"internal/engine/memory", []string{"internal/domain"}},
@@ -59,7 +60,7 @@ var rooms = []struct {
 }
 
 var (
-	services = []string{"internal/account", "internal/voting", "internal/feed", "internal/live", "internal/events"}
+	services = []string{"internal/account", "internal/voting", "internal/feed", "internal/live", "internal/events", "internal/analytics"}
 	tools    = []string{"internal/ops/command", "internal/ops/progress"}
 	engines  = []string{"internal/engine/sqlite", "internal/engine/postgres", "internal/engine/memory", "internal/engine/redis", "internal/engine/rabbitmq"}
 )
@@ -72,7 +73,7 @@ var modules = []struct {
 }{
 	{"golang.org/x/text", []string{"internal/domain"}},
 	{"golang.org/x/crypto", []string{"internal/account"}},
-	{"golang.org/x/sync", append([]string{"internal/app", "internal/api", "internal/ops", "internal/engine", "test"}, services...)},
+	{"golang.org/x/sync", append([]string{"internal/app", "loadtest", "internal/api", "internal/ops", "internal/engine", "test"}, services...)},
 	{"github.com/gin-gonic/gin", []string{"internal/api", "loadtest"}}, // loadtest: the bare handlers that speed is measured against
 	{"github.com/danielgtaylor/huma", []string{"internal/api"}},
 	{"github.com/golang-jwt/jwt", []string{"internal/account", "loadtest"}}, // loadtest: the bare handler checks the token the same way

@@ -52,6 +52,13 @@ type (
 		TotalVotes int64         `json:"totalVotes"`
 		TotalSkips int64         `json:"totalSkips"`
 	}
+	exportedNotification struct {
+		Type      string        `json:"type"`
+		PollID    domain.PollID `json:"pollId"`
+		Title     string        `json:"title"`
+		Votes     int64         `json:"votes"`
+		CreatedAt time.Time     `json:"createdAt"`
+	}
 )
 
 // Export writes everything that is stored about a user as one JSON object. It
@@ -82,6 +89,7 @@ func Export(ctx context.Context, store domain.Store, clock domain.Clock, user do
 		{"votes", exportVotes(ctx, store, user)},
 		{"skips", exportSkips(ctx, store, user)},
 		{"polls", exportPolls(ctx, store, user)},
+		{"notifications", exportNotifications(ctx, store, user)},
 	} {
 		e.text(`,"` + section.name + `":[`)
 		first := true
@@ -186,6 +194,18 @@ func exportPolls(ctx context.Context, store domain.Store, user domain.UserID) fu
 				CreatedAt: p.Poll.CreatedAt.UTC(), State: stateNames[p.Poll.State],
 				Votes: p.Counts.Votes, TotalVotes: p.Counts.TotalVotes(), TotalSkips: p.Counts.Skips,
 			})
+		}
+		return len(page) == exportPage, err
+	}
+}
+
+func exportNotifications(ctx context.Context, store domain.Store, user domain.UserID) func(func(any)) (bool, error) {
+	var before int64
+	return func(visit func(any)) (bool, error) {
+		page, err := store.Notifications(ctx, user, before, exportPage)
+		for _, n := range page {
+			before = n.ID
+			visit(exportedNotification{n.Type, n.Poll, n.Title, n.Votes, n.At.UTC()})
 		}
 		return len(page) == exportPage, err
 	}

@@ -28,6 +28,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"vote/internal/account"
+	"vote/internal/analytics"
 	"vote/internal/domain"
 	"vote/internal/feed"
 	"vote/internal/live"
@@ -38,14 +39,15 @@ func init() { gin.SetMode(gin.ReleaseMode) } // else it prints to the terminal
 
 // Config is what [New] needs. Everything is required but what says otherwise.
 type Config struct {
-	Account *account.Account
-	Voting  *voting.Voting
-	Feed    *feed.Feed
-	Live    *live.Stats
-	Store   domain.Store
-	Limiter domain.Limiter
-	Clock   domain.Clock
-	Logger  *slog.Logger // nil discards
+	Account   *account.Account
+	Voting    *voting.Voting
+	Feed      *feed.Feed
+	Live      *live.Stats
+	Analytics *analytics.Analytics
+	Store     domain.Store
+	Limiter   domain.Limiter
+	Clock     domain.Clock
+	Logger    *slog.Logger // nil discards
 	// Registry takes the metrics and is what MetricsPath shows.
 	Registry *prometheus.Registry
 	// Draining reports whether the server shuts down; nil means never.
@@ -65,14 +67,15 @@ type Config struct {
 
 // server is what all calls share.
 type server struct {
-	account *account.Account
-	voting  *voting.Voting
-	feed    *feed.Feed
-	live    *live.Stats
-	store   domain.Store
-	limiter domain.Limiter
-	clock   domain.Clock
-	logger  *slog.Logger
+	account   *account.Account
+	voting    *voting.Voting
+	feed      *feed.Feed
+	live      *live.Stats
+	analytics *analytics.Analytics
+	store     domain.Store
+	limiter   domain.Limiter
+	clock     domain.Clock
+	logger    *slog.Logger
 
 	limits      Limits
 	draining    func() bool
@@ -103,7 +106,7 @@ func New(c Config) (http.Handler, error) {
 		return nil, err
 	}
 	s := &server{
-		account: c.Account, voting: c.Voting, feed: c.Feed, live: c.Live, store: c.Store,
+		account: c.Account, voting: c.Voting, feed: c.Feed, live: c.Live, analytics: c.Analytics, store: c.Store,
 		limiter: c.Limiter, clock: c.Clock, logger: c.Logger, limits: c.Limits, draining: c.Draining,
 		proxied: len(c.TrustedProxies) > 0, cors: origins, bodyTimeout: c.BodyTimeout,
 		metrics: newMetrics(c.Registry), exports: make(chan struct{}, exportsAtOnce),

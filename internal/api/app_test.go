@@ -52,6 +52,12 @@ func TestWholeApp(t *testing.T) {
 			t.Errorf("%s: %d, %s, want %d, %s with %s\n%s", c.call, got.status, window(got), c.status, c.told, c.holds, got.body)
 		}
 	}
+	eventually(t, "vote and skip have come through the consumers", func() bool {
+		return strings.Contains(s.do("", "GET", "/metrics", "").body, `vote_bus_deliveries_total{queue="vote.analytics",result="handled"} 2`)
+	})
+	if got := s.do("", "GET", "/api/polls/{one}/analytics", ""); !strings.Contains(got.body, `"totals":{"votes":[0,1,0],`) {
+		t.Errorf("analytics: %d %s", got.status, got.body)
+	}
 	if got := s.do("", "GET", "/metrics", ""); !strings.Contains(got.body, "vote_http_requests_total") || !strings.Contains(got.body, "go_goroutines") {
 		t.Errorf("metrics: %d %.200s", got.status, got.body)
 	}

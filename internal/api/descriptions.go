@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -117,10 +118,21 @@ var descriptions = map[string]description{
 		text: "One JSON file, written as it is read; what happens meanwhile may be in it or not.",
 		answers: []answer{{
 			status: 200, text: "The file.", shape: exportShape{}, headers: []string{"Content-Disposition", "Cache-Control"},
-			example: `{"exportedAt":"2025-11-17T10:00:00Z","profile":{"id":17,"username":"mira","email":"mira@example.org","createdAt":"2025-11-17T08:30:00Z","votesToday":1},"sessions":[{"id":"mT0b3y0Xk2yq8mC1V1m7Qw","createdAt":"2025-11-17T08:30:00Z","expiresAt":"2025-12-17T08:30:00Z"}],"votes":[{"pollId":116114440929280,"title":"Should the old tram line come back?","options":["Yes, all of it","Only the centre","No"],"optionIndex":1,"option":"Only the centre","createdAt":"2025-11-17T09:12:31.118Z"}],"skips":[],"polls":[{"id":116114440929280,"title":"Should the old tram line come back?","options":["Yes, all of it","Only the centre","No"],"tags":["city","transport"],"createdAt":"2025-11-17T09:00:00Z","state":"open","votes":[2,1,1],"totalVotes":4,"totalSkips":2}]}`,
+			example: `{"exportedAt":"2025-11-17T10:00:00Z","profile":{"id":17,"username":"mira","email":"mira@example.org","createdAt":"2025-11-17T08:30:00Z","votesToday":1},"sessions":[{"id":"mT0b3y0Xk2yq8mC1V1m7Qw","createdAt":"2025-11-17T08:30:00Z","expiresAt":"2025-12-17T08:30:00Z"}],"votes":[{"pollId":116114440929280,"title":"Should the old tram line come back?","options":["Yes, all of it","Only the centre","No"],"optionIndex":1,"option":"Only the centre","createdAt":"2025-11-17T09:12:31.118Z"}],"skips":[],"polls":[{"id":116114440929280,"title":"Should the old tram line come back?","options":["Yes, all of it","Only the centre","No"],"tags":["city","transport"],"createdAt":"2025-11-17T09:00:00Z","state":"open","votes":[2,1,1],"totalVotes":4,"totalSkips":2}],"notifications":[{"type":"milestone","pollId":116114440929280,"title":"Should the old tram line come back?","votes":100,"createdAt":"2025-11-17T09:12:31.118Z"}]}`,
 		}},
 		codes: []domain.Code{domain.CodeOverloaded},
 	},
+	"GET /api/users/me/votes": listDescription("pastVotes", "Your votes",
+		"In the order in which they were counted. A poll that was hidden or deleted since stays in the list, without its texts.",
+		pastVotesShape{}, `{"items":[{"pollId":116114440929280,"title":"Should the old tram line come back?","optionIndex":1,"option":"Only the centre","createdAt":"2025-11-17T09:12:31.118Z"}],"nextCursor":null}`),
+	"GET /api/users/me/skips": listDescription("pastSkips", "Your skips",
+		"In the order in which they were counted; a poll that you voted on later is here too. A poll that was hidden or deleted since stays in the list, without its title.",
+		pastSkipsShape{}, `{"items":[{"pollId":116114440929280,"title":"Should the old tram line come back?","createdAt":"2025-11-17T09:12:31.118Z"}],"nextCursor":null}`),
+	"GET /api/users/me/polls": listDescription("ownPolls", "Your polls", "Hidden ones too; deleted ones not.",
+		ownPollsShape{}, `{"items":[`+strings.TrimSuffix(examplePoll, "}")+`,"state":"open"}],"nextCursor":null}`),
+	"GET /api/users/me/notifications": listDescription("notifications", "What you are told",
+		"That a poll of yours has reached 10, 100, 1,000, ... votes; once each. The newest 1,000 are kept.",
+		notificationsShape{}, `{"items":[{"id":5,"type":"milestone","pollId":116114440929280,"title":"Should the old tram line come back?","votes":100,"createdAt":"2025-11-17T09:12:31.118Z"}],"nextCursor":null}`),
 	"POST /api/polls": {
 		id: "createPoll", group: groupPolls, summary: "Publish a poll",
 		text: "Text is normalised (NFC) and trimmed, tags are folded to lower case and lose duplicates. A poll cannot be edited. It is in the feeds of the answering instance at once, of every other within a second. With an Idempotency-Key the same body gets the same answer for 24 hours, however often it is sent.",
@@ -233,6 +245,20 @@ var descriptions = map[string]description{
 		},
 		codes: []domain.Code{domain.CodeNotFound, domain.CodeInvalid, domain.CodeOverloaded},
 	},
+	"GET /api/polls/{id}/analytics": {
+		id: "pollAnalytics", group: groupResults, summary: "A poll over time",
+		text: "Votes, skips and showings by hour or day, UTC; some seconds behind the counts. Buckets begin at full hours or days: from is moved back to the beginning of its bucket, and a bucket that begins at to or later is left out. Without to the range ends with the current bucket; without from it is 24 hours long, or 30 days. At most 31 days of hours or 366 days.",
+		params: []*huma.Param{
+			queryParam("bucket", "", wordSchema("hour", "day"), "hour"),
+			queryParam("from", "RFC 3339.", timeSchema(), "2025-11-17T09:00:00Z"),
+			queryParam("to", "RFC 3339; after from.", timeSchema(), "2025-11-17T10:00:00Z"),
+		},
+		answers: []answer{{
+			status: 200, text: "The series.", shape: analyticsShape{}, headers: []string{"Cache-Control"},
+			example: `{"pollId":116114440929280,"bucket":"hour","buckets":[{"start":"2025-11-17T09:00:00Z","votes":[2,1,1],"skips":2,"shown":8,"answerRate":0.5,"skipRate":0.25}],"totals":{"votes":[2,1,1],"skips":2,"shown":8}}`,
+		}},
+		codes: []domain.Code{domain.CodeNotFound, domain.CodeInvalid, domain.CodeStarting, domain.CodeOverloaded},
+	},
 	"GET /api/stats": {
 		id: "manyStats", group: groupResults, summary: "The counts of several polls",
 		params: []*huma.Param{{
@@ -262,6 +288,20 @@ var descriptions = map[string]description{
 		answers: []answer{{status: 200, text: "The file; its name changes with its content.", media: "text/css"}},
 		codes:   []domain.Code{domain.CodeNotFound},
 	},
+}
+
+// listDescription describes a list of one's own things.
+func listDescription(id, summary, text string, shape any, example string) description {
+	return description{
+		id: id, group: groupAccounts, summary: summary,
+		text: text + " Newest first. nextCursor stays right while entries are added. An empty cursor counts as not given.",
+		params: []*huma.Param{
+			queryParam("limit", "Entries of one page.", wholeSchema(maxLimit, defaultLimit), 10),
+			queryParam("cursor", "nextCursor of the page before.", &huma.Schema{Type: huma.TypeString}, nil),
+		},
+		answers: []answer{{status: 200, text: "A page.", shape: shape, example: example, headers: []string{"Cache-Control"}}},
+		codes:   []domain.Code{domain.CodeInvalidCursor},
+	}
 }
 
 var metricsDescription = description{

@@ -265,6 +265,24 @@ func attacks(s *site) []attack {
 		get("invalid_cursor", pollsPath+"?cursor="+cursor)
 		get("invalid_cursor", pollsPath+"?sort=hot&cursor="+cursor)
 	}
+	for _, path := range []string{"/api/users/me/votes", "/api/users/me/skips", "/api/users/me/polls", "/api/users/me/notifications"} {
+		for _, q := range []string{"limit=0", "limit=101", "limit=x", "limit=", "limit=1&limit=2", "userId=x", "limit=" + marker} {
+			get("invalid", path+"?"+q)
+		}
+		for _, cursor := range []string{"x", "AAAA", "====", "..", "%00", "%E4%B8%AD", marker, strings.Repeat("A", 5000), "AQEAAA", "AQGA", "a+b/c=", "null", "-1", "0"} {
+			get("invalid_cursor", path+"?cursor="+cursor)
+		}
+		get("malformed", path+"?cursor=%")
+		get("forbidden", path+"?userId=9007199254740991")
+	}
+	for _, q := range []string{
+		"bucket=week", "bucket=", "bucket=hour&bucket=day", "from=" + marker, "from=", "to=1", "from=2025-11-17", "from=2025-11-17T25:00:00Z", "from=0001-01-01T00:00:00Z", "to=0000-01-01T00:00:00Z", "to=9999-12-31T23:59:59Z",
+		"from=2025-11-17T09:00:00+01:00", "from=2025-11-17T10:00:00Z&to=2025-11-17T09:00:00Z", "from=2025-11-17T10:00:00Z&to=2025-11-17T10:00:00Z", "from=8999-01-01T00:00:00Z",
+		"from=2025-01-01T00:00:00Z&to=2025-02-01T01:00:00Z", "bucket=day&from=2024-01-01T00:00:00Z&to=2025-01-01T00:00:01Z", "from=2025-11-17T09:00:00Z&from=2025-11-17T09:00:00Z", "from=2025-11-17T09:00:00.5.5Z", "from=%D9%A2025-11-17T09:00:00Z",
+	} {
+		get("invalid", "/api/polls/{one}/analytics?"+q)
+	}
+	get("not_found", "/api/polls/5/analytics?bucket=week")
 	get("forbidden", pollsPath+"?userId=9007199254740991")
 	for _, q := range []string{"", "polls=", "polls=,", "polls=x", "polls=1,,2", "polls=1;2", "polls=1,%202", "polls=-1", "polls=" + manyIDs(101), "polls=1.5", "polls=" + marker} {
 		get("invalid", "/api/stats?"+q)

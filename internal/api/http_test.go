@@ -113,7 +113,7 @@ func TestCaching(t *testing.T) {
 	s.join("mira")
 	s.publish("mira", "one")
 	const public, private = "public, max-age=1, stale-while-revalidate=5", "private, no-store"
-	for _, path := range []string{"/api/polls/{one}", "/api/polls/{one}/stats", "/api/polls/{one}/stats?format=csv", "/api/stats?polls={one}", "/api/polls/popular"} {
+	for _, path := range []string{"/api/polls/{one}", "/api/polls/{one}/stats", "/api/polls/{one}/stats?format=csv", "/api/stats?polls={one}", "/api/polls/popular", "/api/polls/{one}/analytics"} {
 		for as, want := range map[string]string{"": public, "Bearer invalid": public, "mira": private} {
 			got := s.do(as, "GET", path, "")
 			if got.status != http.StatusOK || got.header.Get("Cache-Control") != want || got.header.Get("Vary") != "Authorization" {
@@ -124,6 +124,11 @@ func TestCaching(t *testing.T) {
 	for _, path := range []string{"/api/polls/5", "/api/polls/5/stats", "/api/tags", "/api/polls/popular?limit=0", "/healthz"} {
 		if got := s.do("", "GET", path, "").header.Get("Cache-Control"); got != "no-store" {
 			t.Errorf("%s: Cache-Control %q", path, got)
+		}
+	}
+	for _, list := range []string{"votes", "skips", "polls", "notifications"} {
+		if got := s.do("mira", "GET", "/api/users/me/"+list, "").header.Get("Cache-Control"); got != private {
+			t.Errorf("my %s: Cache-Control %q", list, got)
 		}
 	}
 	if got := s.do("mira", "GET", "/api/users/me", "").header.Get("Cache-Control"); got != "no-store" {

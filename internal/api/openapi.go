@@ -296,6 +296,10 @@ func wholeSchema(most, missing int) *huma.Schema {
 	return s
 }
 
+func timeSchema() *huma.Schema {
+	return &huma.Schema{Type: huma.TypeString, Format: "date-time"}
+}
+
 func textSchema(most int) *huma.Schema { return &huma.Schema{Type: huma.TypeString, MaxLength: &most} }
 
 func wordSchema(words ...any) *huma.Schema {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -207,6 +208,13 @@ func TestExport(t *testing.T) {
 		}
 	}
 	s.do("jonas", "POST", "/api/polls/{own}/vote", `{"optionIndex":2}`)
+	own, err := strconv.ParseInt(s.names["own"], 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.store.AddMilestones(t.Context(), []domain.Milestone{{Poll: domain.PollID(own), Votes: 10}}); err != nil {
+		t.Fatal(err)
+	}
 	got := s.do("mira", "GET", "/api/users/me/export", "")
 	if got.status != 200 || got.header.Get("Content-Disposition") != `attachment; filename="vote-export.json"` || got.header.Get("Cache-Control") != "private, no-store" {
 		t.Fatalf("%d %v", got.status, got.header)
@@ -226,6 +234,10 @@ func TestExport(t *testing.T) {
 			Title string
 			Votes []int
 		}
+		Notifications []struct {
+			Type, Title string
+			Votes       int
+		}
 	}
 	if err := json.Unmarshal([]byte(got.body), &file); err != nil {
 		t.Fatal(err)
@@ -238,6 +250,9 @@ func TestExport(t *testing.T) {
 	}
 	if len(file.Polls) != 1 || file.Polls[0].Title != "own?" || fmt.Sprint(file.Polls[0].Votes) != "[0 0 1]" {
 		t.Errorf("polls %+v", file.Polls)
+	}
+	if n := file.Notifications; len(n) != 1 || n[0].Type != domain.NotificationMilestone || n[0].Title != "own?" || n[0].Votes != 10 {
+		t.Errorf("notifications %+v", n)
 	}
 	for _, secret := range []string{"argon2", s.names["mira.refresh"], "jonas"} {
 		if strings.Contains(got.body, secret) {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"vote/internal/domain"
@@ -88,6 +89,20 @@ func (in *input) wholeParam(name string, most, missing int) int {
 		return missing
 	}
 	return n
+}
+
+// timeParam returns a time, zero when the parameter is not given or wrong.
+func (in *input) timeParam(name string) time.Time {
+	s, given := in.param(name)
+	if !given {
+		return time.Time{}
+	}
+	t, err := time.Parse(time.RFC3339, s)
+	if t = t.UTC(); err != nil || t.Year() < 2000 || t.Year() > 9000 {
+		in.check(name, "must be a time as RFC 3339 writes it, from 2000 to 9000, such as 2025-11-17T09:00:00Z")
+		return time.Time{}
+	}
+	return t
 }
 
 // oneOf returns a parameter that is one of the words; the first word when it is

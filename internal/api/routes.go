@@ -51,6 +51,10 @@ func (s *server) routes(c Config) ([]endpoint, error) {
 		{get, "/api/users/me/sessions", user, requests, noBody, s.sessions, checkSessionCursor, nil},
 		{del, "/api/users/me/sessions/{sid}", user, requests, noBody, s.endSession, nil, nil},
 		{get, "/api/users/me/export", user, requests, noBody, s.export, nil, nil},
+		{get, "/api/users/me/votes", user, requests, noBody, s.pastVotes, checkList(listVotes), nil},
+		{get, "/api/users/me/skips", user, requests, noBody, s.pastSkips, checkList(listSkips), nil},
+		{get, "/api/users/me/polls", user, requests, noBody, s.ownPolls, checkList(listPolls), nil},
+		{get, "/api/users/me/notifications", user, requests, noBody, s.notifications, checkList(listNotifications), nil},
 		{post, "/api/polls", user, requests, needBody, s.createPoll, nil, nil},
 		{get, "/api/polls", user, requests, noBody, s.listPolls, checkPaging, nil},
 		{get, "/api/polls/popular", anyone, requests, noBody, s.popular, nil, nil},
@@ -60,6 +64,7 @@ func (s *server) routes(c Config) ([]endpoint, error) {
 		{post, "/api/polls/{id}/skip", user, requests, mayBody, s.skip, nil, nil},
 		{post, "/api/interactions", user, requests, needBody, s.interactions, nil, nil},
 		{get, "/api/polls/{id}/stats", anyone, requests, noBody, s.stats, nil, nil},
+		{get, "/api/polls/{id}/analytics", anyone, requests, noBody, s.pollAnalytics, nil, nil},
 		{get, "/api/stats", anyone, requests, noBody, s.manyStats, nil, nil},
 		{get, "/api/tags", anyone, requests, noBody, s.tags, nil, nil},
 

@@ -153,6 +153,8 @@ type exportShape struct {
 	Votes      []exportVoteShape    `json:"votes" doc:"By poll id."`
 	Skips      []exportSkipShape    `json:"skips" doc:"By poll id."`
 	Polls      []exportOwnPollShape `json:"polls" doc:"Your own, by id."`
+
+	Notifications []exportNotificationShape `json:"notifications" doc:"Newest first."`
 }
 
 type exportProfileShape struct {
@@ -181,6 +183,14 @@ type exportVoteShape struct {
 type exportSkipShape struct {
 	PollID    domain.PollID `json:"pollId" minimum:"1"`
 	Title     string        `json:"title" doc:"Empty when the poll is hidden or deleted."`
+	CreatedAt time.Time     `json:"createdAt"`
+}
+
+type exportNotificationShape struct {
+	Type      string        `json:"type" enum:"milestone"`
+	PollID    domain.PollID `json:"pollId" minimum:"1"`
+	Title     string        `json:"title" doc:"Empty when the poll is hidden."`
+	Votes     int64         `json:"votes" minimum:"1"`
 	CreatedAt time.Time     `json:"createdAt"`
 }
 
@@ -309,6 +319,53 @@ type feedShape struct {
 	Limit      int         `json:"limit" minimum:"1" maximum:"100"`
 }
 
+type pastVoteShape struct {
+	PollID      domain.PollID `json:"pollId" minimum:"1"`
+	Title       *string       `json:"title" doc:"Null when the poll was hidden or deleted since."`
+	OptionIndex int           `json:"optionIndex" minimum:"0" maximum:"19"`
+	Option      *string       `json:"option" doc:"The text of the option; null when the poll was hidden or deleted since."`
+	CreatedAt   time.Time     `json:"createdAt" doc:"When the vote was counted."`
+}
+
+type pastSkipShape struct {
+	PollID    domain.PollID `json:"pollId" minimum:"1"`
+	Title     *string       `json:"title" doc:"Null when the poll was hidden or deleted since."`
+	CreatedAt time.Time     `json:"createdAt" doc:"When it was skipped first."`
+}
+
+type ownPollShape struct {
+	ID         domain.PollID `json:"id" minimum:"1" example:"116114440929280"`
+	Title      string        `json:"title" example:"Should the old tram line come back?"`
+	Options    []string      `json:"options" minItems:"2" maxItems:"20"`
+	Tags       []string      `json:"tags" minItems:"1" maxItems:"10"`
+	CreatedAt  time.Time     `json:"createdAt"`
+	Author     authorShape   `json:"author"`
+	TotalVotes int64         `json:"totalVotes" minimum:"0"`
+	State      string        `json:"state" doc:"closed: readable, but out of feeds. hidden: nobody else sees it." enum:"open,closed,hidden"`
+}
+
+type notificationShape struct {
+	ID        int64         `json:"id" minimum:"1"`
+	Type      string        `json:"type" doc:"milestone: your poll has reached that many votes." enum:"milestone"`
+	PollID    domain.PollID `json:"pollId" minimum:"1"`
+	Title     *string       `json:"title" doc:"Null when the poll was hidden since."`
+	Votes     int64         `json:"votes" doc:"10, 100, 1000, ..." minimum:"10"`
+	CreatedAt time.Time     `json:"createdAt"`
+}
+
+// listShape is a page of one's own things.
+type listShape[T any] struct {
+	Items      []T     `json:"items" maxItems:"100"`
+	NextCursor *string `json:"nextCursor" doc:"For the next call; null at the end."`
+}
+
+type (
+	pastVotesShape     listShape[pastVoteShape]
+	pastSkipsShape     listShape[pastSkipShape]
+	ownPollsShape      listShape[ownPollShape]
+	notificationsShape listShape[notificationShape]
+)
+
 type popularShape struct {
 	Polls []pollShape `json:"polls" maxItems:"100"`
 }
@@ -350,6 +407,28 @@ type statsShape struct {
 
 type statsListShape struct {
 	Items []statsShape `json:"items" maxItems:"100"`
+}
+
+type bucketShape struct {
+	Start      time.Time `json:"start"`
+	Votes      []int64   `json:"votes" doc:"By option index." minItems:"2" maxItems:"20" minimum:"0"`
+	Skips      int64     `json:"skips" minimum:"0"`
+	Shown      int64     `json:"shown" doc:"How often the poll was contained in an answer of the feed; approximate." minimum:"0"`
+	AnswerRate *float64  `json:"answerRate" doc:"Votes / shown, to four decimals; null when the poll was not shown. Over 1 when more voted by the poll's link." minimum:"0"`
+	SkipRate   *float64  `json:"skipRate" doc:"Skips / shown, likewise." minimum:"0"`
+}
+
+type bucketTotalsShape struct {
+	Votes []int64 `json:"votes" doc:"By option index." minItems:"2" maxItems:"20" minimum:"0"`
+	Skips int64   `json:"skips" minimum:"0"`
+	Shown int64   `json:"shown" minimum:"0"`
+}
+
+type analyticsShape struct {
+	PollID  domain.PollID     `json:"pollId" minimum:"1"`
+	Bucket  string            `json:"bucket" enum:"hour,day"`
+	Buckets []bucketShape     `json:"buckets" doc:"Every bucket of the range, by time, those in which nothing happened too." minItems:"1" maxItems:"744"`
+	Totals  bucketTotalsShape `json:"totals" doc:"Sums over the buckets."`
 }
 
 type voteAnswer struct {

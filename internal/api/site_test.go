@@ -22,10 +22,12 @@ import (
 	"go.uber.org/goleak"
 
 	"vote/internal/account"
+	"vote/internal/analytics"
 	"vote/internal/api"
 	"vote/internal/domain"
 	"vote/internal/engine/memory"
 	"vote/internal/engine/sqlite"
+	"vote/internal/events"
 	"vote/internal/feed"
 	"vote/internal/live"
 	"vote/internal/voting"
@@ -110,7 +112,8 @@ func newSite(t testing.TB, change func(*api.Config)) *site {
 		Store: store, Clock: s.clock, Logger: logger, Secret: []byte("a secret of this test, long enough"), DailyVotes: c.Limits.DailyVotes,
 	})
 	stats := live.New(live.Config{Store: store, Clock: s.clock})
-	s.feed = feed.New(feed.Config{Store: store, Clock: s.clock, Logger: logger, Exclusive: true, Ranker: true})
+	shown := analytics.New(analytics.Config{Store: store, Clock: s.clock, Logger: logger, FlushEvery: 10 * time.Millisecond})
+	s.feed = feed.New(feed.Config{Store: store, Clock: s.clock, Logger: logger, Exclusive: true, Ranker: true, OnShown: shown.Shown})
 	s.voting = voting.New(voting.Config{
 		Store: store, Logger: logger, Rules: domain.Rules{DailyVotes: c.Limits.DailyVotes, DailyPolls: 1000},
 		OnCommit: func(o domain.Outcome) {
@@ -119,7 +122,7 @@ func newSite(t testing.TB, change func(*api.Config)) *site {
 		},
 		OnPublish: s.feed.Published,
 	})
-	c.Account, c.Voting, c.Feed, c.Live = accounts, s.voting, s.feed, stats
+	c.Account, c.Voting, c.Feed, c.Live, c.Analytics = accounts, s.voting, s.feed, stats, shown
 	if s.handler, err = api.New(c); err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +130,7 @@ func newSite(t testing.TB, change func(*api.Config)) *site {
 		t.Fatal(err)
 	}
 	var running sync.WaitGroup
-	for _, run := range []func(context.Context) error{accounts.Run, stats.Run, s.feed.Run, s.voting.Run} {
+	for _, run := range []func(context.Context) error{accounts.Run, stats.Run, s.feed.Run, s.voting.Run, shown.Run} {
 		running.Go(func() {
 			if err := run(ctx); err != nil {
 				t.Error(err)
@@ -342,6 +345,26 @@ func (s *site) events() []string {
 		}
 	}
 	return list
+}
+
+// consume runs the relay and the consumers until every event was handled.
+func (s *site) consume() {
+	s.t.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	bus := memory.NewBus(memory.BusOptions{DeadLetter: s.store.AddDeadLetter, Clock: s.clock})
+	events.SubscribeProcessing(bus)
+	events.SubscribeAnalytics(bus, s.store)
+	events.SubscribeNotifications(bus, s.store)
+	relay := events.NewRelay(events.Config{Store: s.store, Bus: bus, Clock: s.clock, Every: 5 * time.Millisecond, Spacing: time.Millisecond})
+	var running sync.WaitGroup
+	running.Go(func() { _ = bus.Run(ctx) })
+	running.Go(func() { _ = relay.Run(ctx) })
+	defer running.Wait()
+	defer stop()
+	eventually(s.t, "the outbox is empty", func() bool {
+		rows, _, err := s.store.OutboxLag(ctx)
+		return err == nil && rows == 0
+	})
 }
 
 // fingerprint tells how much of everything storage holds, so that a change of

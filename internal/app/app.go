@@ -24,6 +24,7 @@ import (
 
 	"vote/config"
 	"vote/internal/account"
+	"vote/internal/analytics"
 	"vote/internal/api"
 	"vote/internal/domain"
 	"vote/internal/events"
@@ -103,9 +104,11 @@ func New(ctx context.Context, c config.Config, o Options) (_ *App, err error) {
 		return nil, fmt.Errorf("load ended sessions: %w", err)
 	}
 	stats := live.New(live.Config{Store: engines.store, Clock: o.Clock, Registerer: a.registry})
+	shown := analytics.New(analytics.Config{Store: engines.store, Clock: o.Clock, Logger: o.Logger, Registerer: a.registry})
 	feeds := feed.New(feed.Config{
 		Store: engines.store, Cache: engines.cache, Clock: o.Clock, Logger: o.Logger, Registerer: a.registry,
 		Exclusive: engines.exclusive, Ranker: c.HasRole(config.RoleScheduler),
+		OnShown: shown.Shown,
 	})
 	relay := events.NewRelay(events.Config{
 		Store: engines.store, Bus: engines.bus, Clock: o.Clock, Logger: o.Logger, Registerer: a.registry,
@@ -127,16 +130,23 @@ func New(ctx context.Context, c config.Config, o Options) (_ *App, err error) {
 		// What users have seen, Apply has told the feed already: without other
 		// instances there is nobody else to hear it from.
 		events.SubscribeFeedUpdates(engines.bus, feeds.Wake, nil)
+		events.SubscribeProcessing(engines.bus)
+		events.SubscribeAnalytics(engines.bus, engines.store)
+		events.SubscribeNotifications(engines.bus, engines.store)
 	}
 
 	a.services = []service{
 		{"account", a.account.Run}, {"stats", stats.Run}, {"feed", feeds.Run}, {"voting", votes.Run}, {"bus", engines.bus.Run},
+		{"analytics", shown.Run},
+	}
+	if c.HasRole(config.RoleScheduler) {
+		a.services = append(a.services, service{"analytics pruning", shown.Prune})
 	}
 	if c.HasRole(config.RoleRelay) && !o.WithoutRelay {
 		a.services = append(a.services, service{"relay", relay.Run})
 	}
 	a.handler, err = api.New(api.Config{
-		Account: a.account, Voting: votes, Feed: feeds, Live: stats, Store: engines.store, Limiter: engines.limiter,
+		Account: a.account, Voting: votes, Feed: feeds, Live: stats, Analytics: shown, Store: engines.store, Limiter: engines.limiter,
 		Clock: o.Clock, Logger: o.Logger, Registry: a.registry, Draining: a.draining.Load,
 		MetricsPath: c.Metrics.Path, MetricsElsewhere: c.Server.AdminPort != 0,
 		TrustedProxies: c.Server.TrustedProxies, CORSOrigins: c.Server.CORSOrigins,

@@ -34,9 +34,10 @@ type Config struct {
 	Logger     *slog.Logger          // nil is silence
 	Registerer prometheus.Registerer // nil registers no metrics
 
-	// Rows is how many outbox rows are held at most: 256.
+	// Rows is how many outbox rows are held at most: 8192.
 	Rows int
-	// Events is after how many events a call of Publish takes no further row: 1000.
+	// Events is after how many events a call of Publish takes no further row: 20,000.
+	// Consumers handle at once what is published at once.
 	Events int
 	// Lease is how long claimed rows are held: 15 s. It should be longer than
 	// it takes to publish them; else they are published again.
@@ -44,7 +45,7 @@ type Config struct {
 	// Every is how often the relay looks at the outbox without being woken: 1 s.
 	Every time.Duration
 	// Spacing is the least time between the beginnings of two cycles that
-	// found rows: 100 ms. Each such cycle costs the store a write, which
+	// found rows: 500 ms. Each such cycle costs the store a write, which
 	// competes with votes; with few cycles each deletes many rows.
 	Spacing time.Duration
 	// MaxBackoff is the longest wait after failures: 5 s. The first is 100 ms.
@@ -89,11 +90,11 @@ func NewRelay(c Config) *Relay {
 			*d = standard
 		}
 	}
-	number(&c.Rows, 256)
-	number(&c.Events, 1000)
+	number(&c.Rows, 8192)
+	number(&c.Events, 20_000)
 	duration(&c.Lease, 15*time.Second)
 	duration(&c.Every, time.Second)
-	duration(&c.Spacing, 100*time.Millisecond)
+	duration(&c.Spacing, 500*time.Millisecond)
 	duration(&c.MaxBackoff, 5*time.Second)
 	return &Relay{c: c, metrics: newRelayMetrics(c.Registerer), wake: make(chan struct{}, 1)}
 }

@@ -30,6 +30,9 @@ type Config struct {
 	Exclusive bool
 	// Ranker says that this process makes the hot ranking. Several may.
 	Ranker bool
+	// OnShown is told the polls of every page that was made. It must be quick,
+	// and must not keep the slice; nil: nobody.
+	OnShown func([]domain.PollID)
 }
 
 const (
@@ -53,6 +56,7 @@ type Feed struct {
 	log       *slog.Logger
 	exclusive bool
 	ranker    bool
+	onShown   func([]domain.PollID)
 	started   time.Time
 	metrics   *metrics
 
@@ -94,7 +98,7 @@ func New(cfg Config) *Feed {
 	m := newMetrics(cfg.Registerer)
 	ix := newIndex(cfg.Exclusive)
 	f := &Feed{
-		store: cfg.Store, clock: cfg.Clock, log: cfg.Logger, exclusive: cfg.Exclusive, ranker: cfg.Ranker,
+		store: cfg.Store, clock: cfg.Clock, log: cfg.Logger, exclusive: cfg.Exclusive, ranker: cfg.Ranker, onShown: cfg.OnShown,
 		started: cfg.Clock.Now(), metrics: m,
 		ix:       ix,
 		tagList:  &tagList{ix: ix, clock: cfg.Clock},

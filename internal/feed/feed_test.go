@@ -472,6 +472,26 @@ func TestPollJSON(t *testing.T) {
 	}
 }
 
+func TestShownPollsAreTold(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	ids := w.publishMany(5, "a")
+	var told []domain.PollID
+	f := w.startFor(t, Config{Exclusive: true, OnShown: func(polls []domain.PollID) { told = append(told, polls...) }})
+	page := getPage(t, f, Query{Limit: 3})
+	if want := []domain.PollID{ids[4], ids[3], ids[2]}; !slices.Equal(told, want) {
+		t.Errorf("told of %v, want %v", told, want)
+	}
+	getPage(t, f, Query{Limit: 3, Cursor: *page.NextCursor})
+	getPage(t, f, Query{Tags: []string{"none"}})
+	if _, err := f.AppendPopular(t.Context(), nil, 5); err != nil {
+		t.Fatal(err)
+	}
+	if want := []domain.PollID{ids[4], ids[3], ids[2], ids[1], ids[0]}; !slices.Equal(told, want) {
+		t.Errorf("told of %v, want %v", told, want)
+	}
+}
+
 func TestStates(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()

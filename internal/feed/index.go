@@ -319,6 +319,16 @@ func (ix *index) totalsOf(totals []uint32, positions []domain.Position) []uint32
 	return totals
 }
 
+// idsOf appends the ids of polls at known positions.
+func (ix *index) idsOf(ids []domain.PollID, positions []domain.Position) []domain.PollID {
+	ix.mu.RLock()
+	defer ix.mu.RUnlock()
+	for _, p := range positions {
+		ids = append(ids, ix.ids[p])
+	}
+	return ids
+}
+
 // find returns where a known poll is. The caller holds mu.
 func (ix *index) find(id domain.PollID) (domain.Position, bool) {
 	p, ok := slices.BinarySearch(ix.ids, id)

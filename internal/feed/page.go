@@ -35,6 +35,7 @@ type scratch struct {
 	positions []domain.Position
 	totals    []uint32
 	bodies    []body
+	shown     []domain.PollID
 }
 
 var scratches = sync.Pool{New: func() any { return new(scratch) }}
@@ -102,6 +103,10 @@ func (f *Feed) AppendPage(ctx context.Context, dst []byte, q Query) ([]byte, err
 	dst = append(dst, `{"polls":[`...)
 	if dst, err = f.appendPolls(ctx, dst, s); err != nil {
 		return dst[:base], err
+	}
+	if f.onShown != nil && len(s.positions) > 0 {
+		s.shown = f.ix.idsOf(s.shown[:0], s.positions)
+		f.onShown(s.shown)
 	}
 	dst = append(dst, `],"nextCursor":`...)
 	if more {

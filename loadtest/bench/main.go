@@ -61,7 +61,7 @@ func measure(ctx context.Context) error {
 	flag.IntVar(&s.runs, "runs", 5, "alternating runs of each side")
 	flag.DurationVar(&s.duration, "duration", 3*time.Second, "length of one run")
 	flag.IntVar(&s.polls, "polls", 1_000_000, "polls in the large database")
-	flag.StringVar(&s.only, "only", "", "sections to run: any of a, b, c, e; empty for all")
+	flag.StringVar(&s.only, "only", "", "sections to run: any of a, b, c, d, e; empty for all")
 	flag.Parse()
 	folder, err := os.MkdirTemp("", "vote-bench-")
 	if err != nil {
@@ -73,6 +73,11 @@ func measure(ctx context.Context) error {
 	if s.wants("a") {
 		if err := measureVoting(ctx, s); err != nil {
 			return fmt.Errorf("voting: %w", err)
+		}
+	}
+	if s.wants("d") {
+		if err := measureConsumers(ctx, s); err != nil {
+			return fmt.Errorf("consumers: %w", err)
 		}
 	}
 	if s.wants("b") || s.wants("c") || s.wants("e") {

@@ -291,6 +291,16 @@ var checkRules = []rule{
 		find: func(c *conn, _ domain.Rules, found func(string)) error { return c.compareHourly(found, false) },
 	},
 	{
+		invariant: 14, text: "hourly votes and skips are a poll's counts once every event was consumed",
+		find: func(c *conn, _ domain.Rules, found func(string)) error {
+			waits, err := c.exists(`SELECT 1 FROM outbox UNION ALL SELECT 1 FROM dead_letters`)
+			if err != nil || waits {
+				return err
+			}
+			return c.compareHourly(found, true)
+		},
+	},
+	{
 		invariant: 14, text: "hourly totals are of polls that exist, one count per option, none below 0",
 		query: `SELECT 'poll ' || h.poll_id || ', hour ' || h.hour FROM poll_hourly h
 			LEFT JOIN polls p ON p.id = h.poll_id

@@ -167,6 +167,11 @@ var faults = map[string][]string{
 		`UPDATE poll_hourly SET skips = skips + 1`,
 		`INSERT INTO poll_hourly (hour, poll_id, shown, skips, votes) SELECT 1, id, 0, 0, '[1,0]' FROM polls WHERE position = 3`,
 	},
+	"hourly votes and skips are a poll's counts once every event was consumed": {
+		`DELETE FROM outbox;; DELETE FROM dead_letters;; DELETE FROM poll_hourly`,
+		`DELETE FROM outbox;; DELETE FROM dead_letters;; UPDATE poll_hourly SET votes = '[0,1]' WHERE votes = '[1,1]'`,
+		`DELETE FROM outbox;; DELETE FROM dead_letters;; UPDATE poll_hourly SET skips = 0`,
+	},
 	"hourly totals are of polls that exist, one count per option, none below 0": {
 		`UPDATE poll_hourly SET poll_id = 77 WHERE votes = '[1,1]'`,
 		`UPDATE poll_hourly SET votes = '[1]' WHERE votes = '[1,1]'`,
