@@ -3,6 +3,7 @@ package sqlite
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -14,11 +15,10 @@ import (
 // TestLogHoldsWhatIsCommitted copies the files as a crash would leave them after
 // random transactions, and reads the copy by SQLite's own VFS: it must hold what
 // was committed, and nothing else.
-func TestLogHoldsWhatIsCommitted(t *testing.T) {
-	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) {
-		folder, err := os.MkdirTemp("", "vote-wal-")
-		must(t, err)
+func TestLogHoldsWhatIsCommitted(tt *testing.T) {
+	tt.Parallel()
+	rapid.Check(tt, func(t *rapid.T) {
+		folder := tt.TempDir()
 		defer func() { must(t, os.RemoveAll(folder)) }()
 		path := filepath.Join(folder, "log.db")
 		must(t, createFile(path))
@@ -45,9 +45,7 @@ func TestLogHoldsWhatIsCommitted(t *testing.T) {
 			}
 			if rapid.Bool().Draw(t, "commit") {
 				must(t, c.run(`COMMIT`))
-				for id, body := range open {
-					committed[id] = body
-				}
+				maps.Copy(committed, open)
 			} else {
 				must(t, c.rollback())
 			}
@@ -73,9 +71,7 @@ func TestLogHoldsWhatIsCommitted(t *testing.T) {
 func compareRows(t *rapid.T, c *conn, rows, later map[int64][]byte) {
 	want := map[int64][]byte{}
 	for _, some := range []map[int64][]byte{rows, later} {
-		for id, body := range some {
-			want[id] = body
-		}
+		maps.Copy(want, some)
 	}
 	n := 0
 	must(t, c.rows(`SELECT id, body FROM rows`, func(r *sqlite.Stmt) error {
