@@ -4,7 +4,8 @@
 // Absolute figures say more about the machine than about the program, so every
 // comparison alternates between the two sides and reports medians. Servers run
 // in processes of their own, with metrics on, logging at warn, the limiter in
-// memory (its limits raised, not off) and the relay stopped.
+// memory (its limits raised, not off) and the relay stopped, but for the section
+// that measures what the relay and the consumers cost.
 package main
 
 import (

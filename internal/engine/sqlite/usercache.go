@@ -25,8 +25,8 @@ type cachedUser struct {
 // userCache remembers users between batches. It cannot be stale, for the reasons
 // given at [pollCache]: it belongs to the writer, is changed with what the
 // writer's transaction writes, and is cleared when one that changed it does not
-// commit. A transaction that erases or bans a user forgets it. Users that do not exist are
-// not remembered.
+// commit. A transaction that erases or bans a user forgets it. Users that do not
+// exist are not remembered.
 type userCache struct {
 	users map[domain.UserID]*cachedUser
 	limit int
