@@ -253,6 +253,26 @@ func testInteract(run func(string, func(*world))) {
 		w.rules.DailyVotes = 0
 		w.wantVerdict(vote(u, p[9].ID, 0), "")
 		today(4)
+		w.clock.advance(time.Second)
+		today(3)
+		w.restart()
+		if v := w.wantVerdict(vote(u, p[10].ID, 0), ""); v.VotesToday != 4 {
+			w.t.Fatalf("%d votes today, want 4", v.VotesToday)
+		}
+		w.clock.advance(-time.Second)
+		today(4)
+		w.wantVerdict(skip(u, p[11].ID), "")
+		today(4)
+		w.restart()
+		if v := w.wantVerdict(vote(u, p[2].ID, 0), ""); v.VotesToday != 5 {
+			w.t.Fatalf("%d votes today, want 5", v.VotesToday)
+		}
+		w.clock.advance(time.Second)
+		today(4)
+		w.clean()
+		_, err := w.EraseUser(w.ctx, u, "")
+		w.must(err)
+		w.clean()
 	})
 	run("interact: more than the recent positions", func(w *world) {
 		w.rules.DailyVotes = 0

@@ -146,12 +146,14 @@ func notFound(err error) error {
 // UserTotals implements [domain.Store].
 func (s *Store) UserTotals(ctx context.Context, id domain.UserID) (domain.UserTotals, error) {
 	var t domain.UserTotals
+	first, last := seenKeys(id)
 	err := s.read(ctx, opUserTotals, func(c *conn) error {
 		return notFound(c.row(`SELECT
-			coalesce((SELECT vote_count FROM daily_votes WHERE user_id = ?1 AND vote_date = ?2), 0),
-			(SELECT count(*) FROM votes WHERE user_id = ?1) +
+			coalesce((SELECT vote_count FROM user_state WHERE user_id = ?1 AND vote_date = ?2),
+				(SELECT vote_count FROM daily_votes WHERE user_id = ?1 AND vote_date = ?2), 0),
+			(SELECT count(*) FROM votes WHERE id BETWEEN ?3 AND ?4) +
 				coalesce((SELECT votes FROM archived_users WHERE user_id = ?1), 0),
-			(SELECT count(*) FROM skips WHERE user_id = ?1) +
+			(SELECT count(*) FROM skips WHERE id BETWEEN ?3 AND ?4) +
 				coalesce((SELECT skips FROM archived_users WHERE user_id = ?1), 0),
 			(SELECT count(*) FROM polls WHERE author_id = ?1 AND deleted_at IS NULL)
 			FROM users WHERE id = ?1 AND erased_at IS NULL`,
@@ -160,7 +162,7 @@ func (s *Store) UserTotals(ctx context.Context, id domain.UserID) (domain.UserTo
 					VotesToday: r.ColumnInt(0), Votes: r.ColumnInt64(1), Skips: r.ColumnInt64(2), Polls: r.ColumnInt64(3),
 				}
 				return nil
-			}, int64(id), int64(domain.DayOf(s.now()))))
+			}, int64(id), int64(domain.DayOf(s.now())), first, last))
 	})
 	return t, err
 }

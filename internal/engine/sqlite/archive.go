@@ -314,6 +314,9 @@ func (a *archiving) move(ctx context.Context) error {
 				WHERE poll_id >= ?1 AND poll_id < ?2 AND created_at / 86400000 >= ?3
 				GROUP BY 1, 2
 				ON CONFLICT DO UPDATE SET vote_count = vote_count + excluded.vote_count`, []any{first, end, today}},
+			{`INSERT INTO daily_votes (user_id, vote_date, vote_count)
+				SELECT user_id, vote_date, vote_count FROM user_state WHERE vote_date < ? AND vote_count > 0`, []any{today}},
+			{`UPDATE user_state SET vote_date = 0, vote_count = 0 WHERE vote_date < ? AND vote_count > 0`, []any{today}},
 			{`CREATE TEMP TABLE past AS SELECT user_id, created_at / 86400000 AS vote_date, count(*) AS vote_count
 				FROM votes WHERE poll_id >= ?1 AND poll_id < ?2 AND created_at / 86400000 < ?3 GROUP BY 1, 2`, []any{first, end, today}},
 			{`DELETE FROM daily_votes WHERE (vote_date, user_id, vote_count) IN (SELECT vote_date, user_id, vote_count FROM past)`, nil},

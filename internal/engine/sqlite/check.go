@@ -159,9 +159,14 @@ var checkRules = []rule{
 		invariant: 7, text: "a user's daily counter is the number of the user's votes of that day",
 		query: `SELECT 'user ' || user_id || ', day ' || day || ': counted ' || sum(counted) || ', votes ' || sum(n)
 			FROM (SELECT user_id, vote_date AS day, vote_count AS counted, 0 AS n FROM daily_votes
+				UNION ALL SELECT user_id, vote_date, vote_count, 0 FROM user_state
 				UNION ALL SELECT user_id, created_at / 86400000, 0, 1 FROM votes
 				UNION ALL SELECT user_id, vote_date, 0, vote_count FROM archived_days)
 			GROUP BY user_id, day HAVING sum(counted) <> sum(n)`,
+	},
+	{
+		invariant: 7, text: "a user's votes of one day are counted in one place",
+		query: `SELECT 'user ' || user_id || ', day ' || vote_date FROM daily_votes JOIN user_state USING (user_id, vote_date)`,
 	},
 	{
 		invariant: 7, text: "no user has more votes on one day than the limit",
@@ -194,8 +199,8 @@ var checkRules = []rule{
 	{
 		invariant: 9, text: "a user's version is the number of the user's votes and skips",
 		query: `SELECT 'user ' || s.user_id || ': version ' || s.version FROM user_state s
-			WHERE s.version <> (SELECT count(*) FROM votes WHERE user_id = s.user_id)
-				+ (SELECT count(*) FROM skips WHERE user_id = s.user_id)
+			WHERE s.version <> (SELECT count(*) FROM votes WHERE id BETWEEN s.user_id << 32 AND s.user_id << 32 | 4294967295)
+				+ (SELECT count(*) FROM skips WHERE id BETWEEN s.user_id << 32 AND s.user_id << 32 | 4294967295)
 				+ coalesce((SELECT votes + skips FROM archived_users WHERE user_id = s.user_id), 0)`,
 	},
 	{

@@ -61,7 +61,7 @@ var faults = map[string][]string{
 		`UPDATE polls SET title = 'x' WHERE position = 6`,
 		`UPDATE polls SET tags = '["x"]' WHERE position = 6`,
 	},
-	"every vote is of a user that exists": {`UPDATE votes SET user_id = 77 WHERE user_id = 1`},
+	"every vote is of a user that exists": {`UPDATE votes SET id = 77 << 32 | position WHERE user_id = 1`},
 	"no user has two votes on one poll": {
 		`ALTER TABLE votes RENAME TO old;; CREATE TABLE votes AS SELECT * FROM old;;
 			INSERT INTO votes SELECT * FROM old LIMIT 1`,
@@ -71,10 +71,17 @@ var faults = map[string][]string{
 		`DELETE FROM daily_votes`,
 		`INSERT INTO daily_votes VALUES (1, 5, 1)`,
 		`UPDATE votes SET created_at = created_at + 86400000`,
+		`UPDATE user_state SET vote_count = vote_count + 1 WHERE user_id = 1`,
+		`UPDATE user_state SET vote_date = vote_date - 1 WHERE user_id = 1`,
+		`UPDATE user_state SET vote_count = 0`,
+	},
+	"a user's votes of one day are counted in one place": {
+		`UPDATE user_state SET vote_count = 0 WHERE user_id = 1;;
+			INSERT INTO daily_votes SELECT user_id, vote_date, 1 FROM user_state WHERE user_id = 1`,
 	},
 	"no user has more votes on one day than the limit": {
-		`INSERT INTO votes (user_id, poll_id, option_index, position, created_at)
-			SELECT 1, id, 0, position, (SELECT created_at FROM votes LIMIT 1) FROM polls
+		`INSERT INTO votes (id, poll_id, option_index, created_at)
+			SELECT 1 << 32 | position, id, 0, (SELECT created_at FROM votes LIMIT 1) FROM polls
 			WHERE true ON CONFLICT DO NOTHING`,
 	},
 	"an author's daily counter is the number of the author's polls of that day": {
@@ -92,15 +99,15 @@ var faults = map[string][]string{
 		`DELETE FROM skips`,
 	},
 	"a vote or skip has the position of its poll": {
-		`UPDATE votes SET position = 3 WHERE user_id = 1`,
-		`UPDATE skips SET position = 3`,
+		`UPDATE votes SET id = user_id << 32 | 3 WHERE user_id = 1 AND position < 3`,
+		`UPDATE skips SET id = user_id << 32 | 3 WHERE user_id = 1`,
 	},
 	"a poll's skip count is its number of skips": {
 		`UPDATE poll_counts SET skips = skips + 1`,
 		`DELETE FROM skips`,
 	},
 	"every skip is of a poll and a user that exist": {
-		`UPDATE skips SET user_id = 77`,
+		`UPDATE skips SET id = 77 << 32 | position`,
 		`UPDATE skips SET poll_id = 77 WHERE user_id = 1`,
 	},
 	"no user has two skips of one poll": {

@@ -78,11 +78,13 @@ func (c *conn) appendPast(
 	past []domain.PastInteraction, user domain.UserID, skip bool, id int64,
 ) (_ []domain.PastInteraction, previous int64, err error) {
 	query := `SELECT h.previous, p.id, p.state, p.title, v.created_at, v.option_index, p.options ->> v.option_index
-		FROM history h LEFT JOIN votes v ON v.user_id = h.user_id AND v.poll_id = h.poll_id LEFT JOIN polls p ON p.id = v.poll_id
+		FROM history h LEFT JOIN polls q ON q.id = h.poll_id LEFT JOIN votes v ON v.id = h.user_id << 32 | q.position
+		LEFT JOIN polls p ON p.id = v.poll_id
 		WHERE h.id = ? AND h.user_id = ? AND h.skip = ?`
 	if skip {
 		query = `SELECT h.previous, p.id, p.state, p.title, s.created_at, 0, ''
-			FROM history h LEFT JOIN skips s ON s.user_id = h.user_id AND s.poll_id = h.poll_id LEFT JOIN polls p ON p.id = s.poll_id
+			FROM history h LEFT JOIN polls q ON q.id = h.poll_id LEFT JOIN skips s ON s.id = h.user_id << 32 | q.position
+			LEFT JOIN polls p ON p.id = s.poll_id
 			WHERE h.id = ? AND h.user_id = ? AND h.skip = ?`
 	}
 	err = c.row(query, func(r *sqlite.Stmt) error {

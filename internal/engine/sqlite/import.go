@@ -168,7 +168,7 @@ func (w *writer) importInteractions(all []domain.ImportInteraction, now time.Tim
 		if err != nil {
 			return err
 		}
-		prior, err := w.readPrior(in.User, in.Poll)
+		prior, err := w.readPrior(in.User, poll.position)
 		switch {
 		case err != nil:
 			return err
@@ -185,22 +185,15 @@ func (w *writer) importInteractions(all []domain.ImportInteraction, now time.Tim
 		if hours[key] == nil {
 			hours[key] = &hourly{}
 		}
-		stmt, next := w.interact.addSkip, 3
 		if in.Skip {
 			poll.skips++
 			hours[key].skips++
 		} else {
 			hours[key].votes[in.Option]++
-			stmt, next = w.interact.addVote, 4
-			stmt.BindInt64(3, int64(in.Option))
 			poll.votes[in.Option]++
 			u.votes[domain.DayOf(at)]++
 		}
-		stmt.BindInt64(1, int64(in.User))
-		stmt.BindInt64(2, int64(in.Poll))
-		stmt.BindInt64(next, int64(poll.position))
-		stmt.BindInt64(next+1, millis(at))
-		if err := step(stmt); err != nil {
+		if err := w.addSeen(in.Interaction, poll.position, millis(at)); err != nil {
 			return err
 		}
 		if err := w.addHistory(&u.userFacts, in.Poll, in.Skip); err != nil {
@@ -234,6 +227,10 @@ func (w *writer) importedUser(users map[domain.UserID]*importUser, id domain.Use
 func (w *writer) writeImportedUsers(users map[domain.UserID]*importUser) error {
 	for id, u := range users {
 		for day, n := range u.votes {
+			if u.days.newest == day {
+				u.days.votes += n
+				continue
+			}
 			if err := w.run(`INSERT INTO daily_votes (user_id, vote_date, vote_count) VALUES (?, ?, ?)
 				ON CONFLICT DO UPDATE SET vote_count = vote_count + excluded.vote_count`,
 				int64(id), int64(day), n); err != nil {

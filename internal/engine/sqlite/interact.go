@@ -17,7 +17,7 @@ import (
 type interactStatements struct {
 	user, prior, poll    *sqlite.Stmt
 	addVote, addSkip     *sqlite.Stmt
-	addDaily, setDaily   *sqlite.Stmt
+	keepDay, takeDay     *sqlite.Stmt
 	addCounts, setCounts *sqlite.Stmt
 	setState, addHistory *sqlite.Stmt
 	addOutbox            *sqlite.Stmt
@@ -36,25 +36,22 @@ func (w *writer) prepareInteract() error {
 	}
 	w.interact = interactStatements{
 		// An erased user has no state, and a banned one is as good as erased.
-		user: prepare(`SELECT version, coalesce(
-			(SELECT vote_count FROM daily_votes WHERE user_id = ?1 AND vote_date = ?2), 0), last_vote, last_skip
+		user: prepare(`SELECT version, last_vote, last_skip, vote_date, vote_count, CASE WHEN vote_date <> ?2 THEN
+			(SELECT vote_count FROM daily_votes WHERE user_id = ?1 AND vote_date = ?2) END
 			FROM user_state WHERE user_id = ?1
 			AND NOT EXISTS (SELECT 1 FROM users WHERE id = ?1 AND banned_at IS NOT NULL)`),
-		prior: prepare(`SELECT
-			(SELECT option_index FROM votes WHERE user_id = ?1 AND poll_id = ?2),
-			EXISTS (SELECT 1 FROM skips WHERE user_id = ?1 AND poll_id = ?2)`),
+		prior: prepare(`SELECT (SELECT option_index FROM votes WHERE id = ?1), EXISTS (SELECT 1 FROM skips WHERE id = ?1)`),
 		poll: prepare(`SELECT p.position, p.state, c.votes, coalesce(c.skips, 0),
 			CASE WHEN c.votes IS NULL THEN json_array_length(p.options) END
 			FROM polls p LEFT JOIN poll_counts c ON c.poll_id = p.id WHERE p.id = ?`),
-		addVote: prepare(`INSERT INTO votes (user_id, poll_id, option_index, position, created_at)
-			VALUES (?, ?, ?, ?, ?)`),
-		addSkip: prepare(`INSERT INTO skips (user_id, poll_id, position, created_at) VALUES (?, ?, ?, ?)`),
-		// Whether the row is there is known: to look for it again, as an upsert
-		// does, costs a tenth of a vote.
-		addDaily: prepare(`INSERT INTO daily_votes (user_id, vote_date, vote_count) VALUES (?1, ?2, ?3)`),
-		setDaily: prepare(`UPDATE daily_votes SET vote_count = ?3 WHERE vote_date = ?2 AND user_id = ?1`),
-		setState: prepare(`UPDATE user_state SET version = ?2, last_vote = ?3, last_skip = ?4
+		addVote: prepare(`INSERT INTO votes (id, poll_id, created_at, option_index) VALUES (?, ?, ?, ?)`),
+		addSkip: prepare(`INSERT INTO skips (id, poll_id, created_at) VALUES (?, ?, ?)`),
+		keepDay: prepare(`INSERT INTO daily_votes (user_id, vote_date, vote_count) VALUES (?, ?, ?)`),
+		takeDay: prepare(`DELETE FROM daily_votes WHERE user_id = ? AND vote_date = ?`),
+		setState: prepare(`UPDATE user_state SET version = ?2, last_vote = ?3, last_skip = ?4, vote_date = ?5, vote_count = ?6
 			WHERE user_id = ?1`),
+		// Whether a poll has its row is known: to look for it again, as an upsert
+		// does, costs a tenth of a vote.
 		addHistory: prepare(`INSERT INTO history (user_id, poll_id, skip, previous) VALUES (?, ?, ?, ?)`),
 		addCounts:  prepare(`INSERT INTO poll_counts (poll_id, total, skips, updated_at, votes) VALUES (?1, ?2, ?3, ?4, ?5)`),
 		setCounts:  prepare(`UPDATE poll_counts SET total = ?2, skips = ?3, updated_at = ?4, votes = ?5 WHERE poll_id = ?1`),
@@ -72,13 +69,23 @@ type userFacts struct {
 	exists  bool
 	version int64
 	today   int
-	counted bool // has a row in daily_votes
+	days    countedDays
 	voted   bool // got a vote in this batch
 	last    lastEntries
 	// seen is everything that the user has seen, when whole.
 	seen  []domain.Position
 	whole bool
 	added []domain.Position // by this batch
+}
+
+// countedDays tells where a user's votes of a day are counted: those of the
+// newest day on which the user has voted in user_state, others in daily_votes.
+type countedDays struct {
+	newest domain.Day
+	votes  int // of it
+	// kept says that the day in question, another than the newest, has a row in
+	// daily_votes: it was imported, or the clock was put back.
+	kept bool
 }
 
 // batchScratch is memory that batches reuse.
@@ -166,7 +173,7 @@ func (w *writer) readFacts(batch []domain.Interaction, day domain.Day) ([]domain
 		case n > 0 && batch[b.order[n-1]].User == in.User && batch[b.order[n-1]].Poll == in.Poll:
 			fact.Prior = facts[b.order[n-1]].Prior
 		case u.exists && poll.exists && u.mayHaveSeen(poll.position):
-			if fact.Prior, err = w.readPrior(in.User, in.Poll); err != nil {
+			if fact.Prior, err = w.readPrior(in.User, poll.position); err != nil {
 				return nil, err
 			}
 		}
@@ -193,7 +200,7 @@ func (w *writer) readUser(id domain.UserID, day domain.Day) error {
 	*u = userFacts{id: id}
 	known := w.users.get(id)
 	if known != nil && known.day == day {
-		u.exists, u.version, u.today, u.counted = true, known.version, known.today, known.today > 0
+		u.exists, u.version, u.today, u.days = true, known.version, known.today, known.days
 		u.last, u.seen, u.whole = known.last, known.seen, known.whole
 		return nil
 	}
@@ -202,9 +209,14 @@ func (w *writer) readUser(id domain.UserID, day domain.Day) error {
 	stmt.BindInt64(2, int64(day))
 	ok, err := stmt.Step()
 	if err == nil && ok {
-		u.exists, u.version, u.today = true, stmt.ColumnInt64(0), stmt.ColumnInt(1)
-		u.last = lastEntries{vote: stmt.ColumnInt64(2), skip: stmt.ColumnInt64(3)}
-		u.counted, u.whole = u.today > 0, u.version == 0
+		u.exists, u.version, u.whole = true, stmt.ColumnInt64(0), stmt.ColumnInt64(0) == 0
+		u.last = lastEntries{vote: stmt.ColumnInt64(1), skip: stmt.ColumnInt64(2)}
+		u.days = countedDays{
+			newest: domain.Day(stmt.ColumnInt64(3)), votes: stmt.ColumnInt(4), kept: !stmt.ColumnIsNull(5), //nolint:gosec // 32 bits wide
+		}
+		if u.today = u.days.votes; u.days.newest != day {
+			u.today = stmt.ColumnInt(5)
+		}
 		if known != nil {
 			u.seen, u.whole = known.seen, known.whole
 		}
@@ -212,11 +224,10 @@ func (w *writer) readUser(id domain.UserID, day domain.Day) error {
 	return errors.Join(err, reset(stmt, err))
 }
 
-func (w *writer) readPrior(user domain.UserID, poll domain.PollID) (domain.Prior, error) {
+func (w *writer) readPrior(user domain.UserID, position domain.Position) (domain.Prior, error) {
 	var p domain.Prior
 	stmt := w.interact.prior
-	stmt.BindInt64(1, int64(user))
-	stmt.BindInt64(2, int64(poll))
+	stmt.BindInt64(1, seenKey(user, position))
 	ok, err := stmt.Step()
 	if err == nil && ok {
 		if !stmt.ColumnIsNull(0) {
@@ -239,7 +250,7 @@ func (w *writer) apply(batch []domain.Interaction, out *domain.Outcome) error {
 			continue
 		}
 		u, poll := &b.users[b.slots[i]], b.of[i]
-		if !u.exists || !poll.exists || (!batch[i].Skip && (v.Option < 0 || v.Option >= len(poll.votes))) {
+		if !u.exists || !poll.exists || (!batch[i].Skip && (v.VotesToday < 1 || v.Option < 0 || v.Option >= len(poll.votes))) {
 			return fmt.Errorf("interaction %d was accepted against the facts", i)
 		}
 		u.added = append(u.added, poll.position)
@@ -262,19 +273,7 @@ func (w *writer) apply(batch []domain.Interaction, out *domain.Outcome) error {
 		if v.Code != "" || !v.Changed {
 			continue
 		}
-		stmt := w.interact.addVote
-		next := 3
-		if batch[i].Skip {
-			stmt = w.interact.addSkip
-		} else {
-			stmt.BindInt64(next, int64(v.Option))
-			next++
-		}
-		stmt.BindInt64(1, int64(batch[i].User))
-		stmt.BindInt64(2, int64(batch[i].Poll))
-		stmt.BindInt64(next, int64(b.of[i].position))
-		stmt.BindInt64(next+1, at)
-		if err := step(stmt); err != nil {
+		if err := w.addSeen(batch[i], b.of[i].position, at); err != nil {
 			return err
 		}
 	}
@@ -287,33 +286,64 @@ func (w *writer) apply(batch []domain.Interaction, out *domain.Outcome) error {
 	return w.writeOutbox(out.Changes(batch))
 }
 
+// addSeen adds a vote or skip.
+func (w *writer) addSeen(in domain.Interaction, position domain.Position, at int64) error {
+	stmt := w.interact.addSkip
+	if !in.Skip {
+		stmt = w.interact.addVote
+		stmt.BindInt64(4, int64(in.Option))
+	}
+	stmt.BindInt64(1, seenKey(in.User, position))
+	stmt.BindInt64(2, int64(in.Poll))
+	stmt.BindInt64(3, at)
+	return step(stmt)
+}
+
 func (w *writer) writeUsers(out *domain.Outcome) error {
 	b := &w.scratch
-	day := int64(domain.DayOf(out.At))
+	day := domain.DayOf(out.At)
 	for i := range b.users {
 		u := &b.users[i]
 		if len(u.added) == 0 {
 			continue
 		}
 		if u.voted {
-			stmt := w.interact.addDaily
-			if u.counted {
-				stmt = w.interact.setDaily
-			}
-			stmt.BindInt64(1, int64(u.id))
-			stmt.BindInt64(2, day)
-			stmt.BindInt64(3, int64(u.today))
-			if err := step(stmt); err != nil {
+			if err := w.countDay(u, day); err != nil {
 				return err
 			}
 		}
 		u.version += int64(len(u.added))
-		w.users.put(u, domain.DayOf(out.At))
+		w.users.put(u, day)
 		if err := w.setState(u); err != nil {
 			return err
 		}
 		out.Users = append(out.Users, domain.UserChange{User: u.id, Version: u.version, Positions: u.added})
 	}
+	return nil
+}
+
+// countDay makes a day the newest of a user who has voted on it.
+func (w *writer) countDay(u *userFacts, day domain.Day) error {
+	if u.days.newest != day {
+		if u.days.votes > 0 {
+			stmt := w.interact.keepDay
+			stmt.BindInt64(1, int64(u.id))
+			stmt.BindInt64(2, int64(u.days.newest))
+			stmt.BindInt64(3, int64(u.days.votes))
+			if err := step(stmt); err != nil {
+				return err
+			}
+		}
+		if u.days.kept {
+			stmt := w.interact.takeDay
+			stmt.BindInt64(1, int64(u.id))
+			stmt.BindInt64(2, int64(day))
+			if err := step(stmt); err != nil {
+				return err
+			}
+		}
+	}
+	u.days = countedDays{newest: day, votes: u.today}
 	return nil
 }
 
@@ -324,6 +354,8 @@ func (w *writer) setState(u *userFacts) error {
 	stmt.BindInt64(2, u.version)
 	stmt.BindInt64(3, u.last.vote)
 	stmt.BindInt64(4, u.last.skip)
+	stmt.BindInt64(5, int64(u.days.newest))
+	stmt.BindInt64(6, int64(u.days.votes))
 	return step(stmt)
 }
 
@@ -427,10 +459,11 @@ func (s *Store) Seen(ctx context.Context, user domain.UserID) (domain.SeenSet, e
 			if state.Version > 0 {
 				seen.Positions = make([]domain.Position, 0, state.Version)
 			}
-			if err := c.rows(`SELECT position FROM votes WHERE user_id = ?`, collect, int64(user)); err != nil {
+			first, last := seenKeys(user)
+			if err := c.rows(`SELECT position FROM votes WHERE id BETWEEN ? AND ?`, collect, first, last); err != nil {
 				return err
 			}
-			return c.rows(`SELECT position FROM skips WHERE user_id = ?`, collect, int64(user))
+			return c.rows(`SELECT position FROM skips WHERE id BETWEEN ? AND ?`, collect, first, last)
 		})
 	})
 	if err != nil {
@@ -446,16 +479,35 @@ func (s *Store) Seen(ctx context.Context, user domain.UserID) (domain.SeenSet, e
 func (s *Store) Prior(ctx context.Context, user domain.UserID, poll domain.PollID) (domain.Prior, error) {
 	var p domain.Prior
 	err := s.read(ctx, opPrior, func(c *conn) error {
-		return c.row(`SELECT
-			(SELECT option_index FROM votes WHERE user_id = ?1 AND poll_id = ?2),
-			EXISTS (SELECT 1 FROM skips WHERE user_id = ?1 AND poll_id = ?2)`,
+		first, _ := seenKeys(user)
+		return c.row(`WITH seen (id) AS (SELECT ?1 + (SELECT position FROM polls WHERE id = ?2))
+			SELECT (SELECT option_index FROM votes WHERE id = (SELECT id FROM seen)),
+				EXISTS (SELECT 1 FROM skips WHERE id = (SELECT id FROM seen))`,
 			func(r *sqlite.Stmt) error {
 				if !r.ColumnIsNull(0) {
 					p.Voted, p.Option = true, r.ColumnInt(0)
 				}
 				p.Skipped = r.ColumnBool(1)
 				return nil
-			}, int64(user), int64(poll))
+			}, first, int64(poll))
 	})
 	return p, err
+}
+
+// maxUser is the largest id of a user that has a key for votes and skips.
+const maxUser = domain.UserID(1)<<31 - 1
+
+// seenKey returns the key of a user's vote on, or skip of, the poll at a
+// position. The user is one that exists.
+func seenKey(user domain.UserID, position domain.Position) int64 {
+	return int64(user)<<32 | int64(position)
+}
+
+// seenKeys returns the range of keys, both ends included, of everything a user
+// has voted on or skipped; one without keys, when there can be no such user.
+func seenKeys(user domain.UserID) (first, last int64) {
+	if user < 0 || user > maxUser {
+		return 0, -1
+	}
+	return seenKey(user, 0), seenKey(user, ^domain.Position(0))
 }

@@ -152,6 +152,67 @@ func schema(t *testing.T, path string) string {
 	return b.String()
 }
 
+// TestMigrationKeepsVotes takes the packing of votes back and does it again, with
+// votes of today and of a day before, skips, and an erased user.
+func TestMigrationKeepsVotes(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	path := plantedBase(t)
+	clock := &handClock{now: time.Now().UTC().Add(24 * time.Hour)}
+	s, err := Open(ctx, Options{Path: path, Clock: clock})
+	must(t, err)
+	polls, err := s.PollsBy(ctx, 1, 0, 10)
+	must(t, err)
+	interact(t, s, []domain.Interaction{{User: 1, Poll: polls[0].ID}, {User: 2, Poll: polls[1].ID, Skip: true}})
+	wantClean(t, s)
+	must(t, s.Close())
+	rows := func() string {
+		t.Helper()
+		c, err := openConn(path)
+		must(t, err)
+		defer func() { must(t, c.Close()) }()
+		var b strings.Builder
+		for _, query := range []string{
+			`SELECT user_id || ' ' || poll_id || ' ' || option_index || ' ' || position || ' ' || created_at FROM votes ORDER BY 1`,
+			`SELECT user_id || ' ' || poll_id || ' ' || position || ' ' || created_at FROM skips ORDER BY 1`,
+		} {
+			must(t, c.rows(query, func(r *sqlite.Stmt) error {
+				b.WriteString(r.ColumnText(0) + "\n")
+				return nil
+			}))
+		}
+		return b.String()
+	}
+	counted := func() (equal bool) {
+		t.Helper()
+		c, err := openConn(path)
+		must(t, err)
+		defer func() { must(t, c.Close()) }()
+		must(t, c.row(`SELECT (SELECT sum(vote_count) FROM daily_votes) = (SELECT count(*) FROM votes)`, func(r *sqlite.Stmt) error {
+			equal = r.ColumnBool(0)
+			return nil
+		}))
+		return equal
+	}
+	want := rows()
+	m, err := NewMigrator(path)
+	must(t, err)
+	must(t, m.To(ctx, 8))
+	if diff := cmp.Diff(want, rows()); diff != "" {
+		t.Fatalf("taken back (-want +got):\n%s", diff)
+	}
+	if !counted() {
+		t.Fatal("taken back, the days do not count every vote")
+	}
+	must(t, m.Up(ctx))
+	must(t, m.Close())
+	if diff := cmp.Diff(want, rows()); diff != "" {
+		t.Fatalf("done again (-want +got):\n%s", diff)
+	}
+	s = openStore(t, Options{Path: path, Clock: clock})
+	wantClean(t, s)
+}
+
 func TestMigrationsBothWays(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()

@@ -200,6 +200,8 @@ var personal = []string{
 		SELECT last_vote FROM user_state WHERE user_id = ?1 UNION ALL SELECT last_skip FROM user_state WHERE user_id = ?1
 		UNION ALL SELECT h.previous FROM entries e JOIN history h ON h.id = e.id)
 		DELETE FROM history WHERE id IN (SELECT id FROM entries)`,
+	`INSERT INTO daily_votes (user_id, vote_date, vote_count)
+		SELECT user_id, vote_date, vote_count FROM user_state WHERE user_id = ? AND vote_count > 0`,
 	`DELETE FROM user_state WHERE user_id = ?`,
 }
 
@@ -224,15 +226,20 @@ func (s *Store) SetBanned(ctx context.Context, id domain.UserID, banned bool) (d
 		})
 }
 
+// positionOf is the position of the newest poll with an id up to ?3: positions
+// rise with ids, so what comes after that poll comes after that position.
+const positionOf = `coalesce((SELECT position FROM polls WHERE id <= ?3 ORDER BY id DESC LIMIT 1), 0)`
+
 // ExportVotes implements [domain.Store].
 func (s *Store) ExportVotes(
 	ctx context.Context, user domain.UserID, after domain.PollID, limit int,
 ) ([]domain.PastVote, error) {
 	var votes []domain.PastVote
+	first, last := seenKeys(user)
 	err := s.read(ctx, opExport, func(c *conn) error {
 		return c.rows(`SELECT v.poll_id, v.option_index, v.created_at, p.title, p.options, p.state
 			FROM votes v JOIN polls p ON p.id = v.poll_id JOIN users u ON u.id = v.user_id AND u.erased_at IS NULL
-			WHERE v.user_id = ? AND v.poll_id > ? ORDER BY v.poll_id LIMIT ?`,
+			WHERE v.id > ?1 + `+positionOf+` AND v.id <= ?2 ORDER BY v.id LIMIT ?4`,
 			func(r *sqlite.Stmt) error {
 				v := domain.PastVote{
 					Poll: domain.PollID(r.ColumnInt64(0)), Option: r.ColumnInt(1), CreatedAt: fromMillis(r.ColumnInt64(2)),
@@ -244,7 +251,7 @@ func (s *Store) ExportVotes(
 				}
 				votes = append(votes, v)
 				return err
-			}, int64(user), int64(after), max(limit, 0))
+			}, first, last, int64(after), max(limit, 0))
 	})
 	return votes, err
 }
@@ -254,16 +261,17 @@ func (s *Store) ExportSkips(
 	ctx context.Context, user domain.UserID, after domain.PollID, limit int,
 ) ([]domain.PastSkip, error) {
 	var skips []domain.PastSkip
+	first, last := seenKeys(user)
 	err := s.read(ctx, opExport, func(c *conn) error {
 		return c.rows(`SELECT s.poll_id, s.created_at, CASE WHEN p.state < 2 THEN p.title ELSE '' END
 			FROM skips s JOIN polls p ON p.id = s.poll_id JOIN users u ON u.id = s.user_id AND u.erased_at IS NULL
-			WHERE s.user_id = ? AND s.poll_id > ? ORDER BY s.poll_id LIMIT ?`,
+			WHERE s.id > ?1 + `+positionOf+` AND s.id <= ?2 ORDER BY s.id LIMIT ?4`,
 			func(r *sqlite.Stmt) error {
 				skips = append(skips, domain.PastSkip{
 					Poll: domain.PollID(r.ColumnInt64(0)), CreatedAt: fromMillis(r.ColumnInt64(1)), Title: r.ColumnText(2),
 				})
 				return nil
-			}, int64(user), int64(after), max(limit, 0))
+			}, first, last, int64(after), max(limit, 0))
 	})
 	return skips, err
 }

@@ -14,6 +14,7 @@ const (
 type cachedUser struct {
 	day     domain.Day
 	today   int // votes of the day
+	days    countedDays
 	version int64
 	last    lastEntries
 	// seen is everything the user has seen, when whole: that is so for whom the
@@ -71,7 +72,7 @@ func (c *userCache) put(f *userFacts, day domain.Day) {
 		u = &cachedUser{}
 		c.users[f.id] = u
 	}
-	u.day, u.today, u.version, u.last = day, f.today, f.version, f.last
+	u.day, u.today, u.days, u.version, u.last = day, f.today, f.days, f.version, f.last
 	if u.whole = f.whole && len(f.seen)+len(f.added) <= maxCachedSeen; u.whole {
 		u.seen = append(f.seen, f.added...)
 	} else {
