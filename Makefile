@@ -4,14 +4,16 @@ GO       ?= go
 FUZZTIME ?= 2m
 ROUNDS   ?= 50
 
-# Tests of the production engines and those in a browser carry these tags.
-TAGS := integration,browser
+# Tests of the production engines and those in a browser carry these tags, and
+# run with the servers that they need.
+TAGS    := integration,browser
+SERVERS := $(GO) run ./internal/testservers/start
 
 LINT_VERSION := v2.15.0
 LINT         := .tools/golangci-lint-$(LINT_VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format vet lint house bench flood crash fuzz
+.PHONY: help run test services check format vet lint house bench flood crash fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,8 +21,11 @@ help: ## list the targets
 run: ## run the server on the embedded engines
 	$(GO) run ./cmd/server
 
-test: ## run all tests, with the race detector
-	$(GO) test -race -tags $(TAGS) -timeout 30m ./...
+test: ## run all tests, with the race detector and real servers
+	$(SERVERS) -- $(GO) test -race -tags $(TAGS) -timeout 30m ./...
+
+services: ## keep the servers that tests need running, and print where
+	$(SERVERS)
 
 check: format vet lint house test ## everything that must hold for a change to land
 

@@ -40,6 +40,7 @@ var rooms = []struct {
 	{"internal/engine/redis", []string{"internal/domain"}},
 	{"internal/engine/rabbitmq", []string{"internal/domain"}},
 	{"internal/engine/enginetest", []string{"internal/domain"}},
+	{"internal/testservers", nil},
 	{"internal/ops/progress", nil},
 	{"internal/ops/command", []string{"config", "internal/domain", "internal/app", "internal/ops/progress"}},
 	{"internal/ops/commandtest", []string{"config", "internal/domain", "internal/app"}},
@@ -66,14 +67,14 @@ var (
 )
 
 // Modules from outside and the only rooms that may import them. "test" stands
-// for every test file and enginetest.
+// for every test file, enginetest and testservers.
 var modules = []struct {
 	name string
 	in   []string
 }{
 	{"golang.org/x/text", []string{"internal/domain"}},
 	{"golang.org/x/crypto", []string{"internal/account"}},
-	{"golang.org/x/sync", append([]string{"internal/app", "loadtest", "internal/api", "internal/ops", "internal/engine", "test"}, services...)},
+	{"golang.org/x/sync", append([]string{"internal/app", "internal/testservers", "loadtest", "internal/api", "internal/ops", "internal/engine", "test"}, services...)},
 	{"github.com/gin-gonic/gin", []string{"internal/api", "loadtest"}}, // loadtest: the bare handlers that speed is measured against
 	{"github.com/danielgtaylor/huma", []string{"internal/api"}},
 	{"github.com/golang-jwt/jwt", []string{"internal/account", "loadtest"}}, // loadtest: the bare handler checks the token the same way
@@ -83,7 +84,7 @@ var modules = []struct {
 	{"modernc.org/libc", []string{"internal/engine/sqlite"}}, // the C memory of the former
 	{"zombiezen.com/go/sqlite", []string{"internal/engine/sqlite"}},
 	{"github.com/gofrs/flock", []string{"internal/engine/sqlite"}},
-	{"github.com/jackc/pgx", []string{"internal/engine/postgres"}},
+	{"github.com/jackc/pgx", []string{"internal/engine/postgres", "internal/testservers"}}, // testservers: makes databases for tests
 	{"github.com/pressly/goose", []string{"internal/engine/sqlite", "internal/engine/postgres"}},
 	{"github.com/redis/rueidis", []string{"internal/engine/redis"}},
 	{"github.com/rabbitmq/amqp091-go", []string{"internal/engine/rabbitmq"}},
@@ -165,7 +166,9 @@ func (s source) at(n ast.Node) string {
 }
 
 // forTests reports whether the code runs in tests only.
-func (s source) forTests() bool { return s.test || s.room == "internal/engine/enginetest" }
+func (s source) forTests() bool {
+	return s.test || s.room == "internal/engine/enginetest" || s.room == "internal/testservers"
+}
 
 // inspect returns everything in the tree that breaks a rule of the house, and
 // how many Go files it looked at.
@@ -518,6 +521,8 @@ func TestHouseCatches(t *testing.T) {
 		{"domain imports x/text", "internal/domain/a.go", head + `import "golang.org/x/text/cases"`, ""},
 		{"domain imports metrics", "internal/domain/a.go", head + `import "github.com/prometheus/client_golang/prometheus"`, "internal/domain/a.go:4: internal/domain may not import github.com/prometheus/client_golang/prometheus"},
 		{"domain's tests import an engine", "internal/domain/a_test.go", "package p_test\nimport \"vote/internal/engine/sqlite\"", "internal/domain/a_test.go:2: internal/domain may not import internal/engine/sqlite"},
+		{"code imports the servers of tests", "internal/app/a.go", head + `import "vote/internal/testservers"`, "internal/app/a.go:4: internal/app may not import internal/testservers"},
+		{"a test with real servers", "internal/engine/redis/a_test.go", "package p_test\nimport \"vote/internal/testservers\"", ""},
 		{"a driver outside its room", "internal/voting/a.go", head + `import _ "modernc.org/sqlite"`, "internal/voting/a.go:4: internal/voting may not import modernc.org/sqlite"},
 		{"a driver in its room", "internal/engine/sqlite/a.go", head + `import _ "modernc.org/sqlite/lib"`, ""},
 		{"a driver in a test of another room", "internal/voting/a_test.go", "package p_test\nimport _ \"modernc.org/sqlite\"", "internal/voting/a_test.go:2: internal/voting may not import modernc.org/sqlite"},

@@ -1,0 +1,78 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+
+	"vote/internal/testservers/local"
+)
+
+// install sees to it that the programs of the servers are there: root installs
+// the packages that are missing.
+func install(ctx context.Context, missing []server) error {
+	var packages, variables []string
+	for _, m := range missing {
+		if lacking := local.Missing(m.name); len(lacking) > 0 {
+			packages = append(packages, lacking...)
+			variables = append(variables, m.variables...)
+		}
+	}
+	if len(packages) == 0 {
+		return nil
+	}
+	slices.Sort(packages)
+	names := strings.Join(slices.Compact(packages), " ")
+	remedy := fmt.Sprintf("install the Debian packages %s (apt-get install %s), or set %s to servers that run", names, names, strings.Join(variables, ", "))
+	apt, err := exec.LookPath("apt-get")
+	if err != nil || os.Geteuid() != 0 {
+		return errors.New("not installed, and only root with apt-get could do it here: " + remedy)
+	}
+	say("installing %s", names)
+	if err := aptGet(ctx, apt, strings.Fields(names)); err != nil {
+		return fmt.Errorf("%w\n%s", err, remedy)
+	}
+	return nil
+}
+
+// policy tells Debian's packages not to start their servers.
+const policy = "/usr/sbin/policy-rc.d"
+
+// aptGet installs packages without starting what is in them.
+func aptGet(ctx context.Context, apt string, packages []string) (err error) {
+	file, err := os.OpenFile(policy, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o755)
+	switch {
+	case err == nil:
+		defer func() { err = errors.Join(err, os.Remove(policy)) }()
+		_, err := file.WriteString("#!/bin/sh\nexit 101\n")
+		if err := errors.Join(err, file.Close()); err != nil {
+			return err
+		}
+	case !errors.Is(err, fs.ErrExist): // one that is there knows what it wants
+		return err
+	}
+	try := func(words ...string) error {
+		c := exec.CommandContext(ctx, apt, words...)
+		c.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+		if text, err := c.CombinedOutput(); err != nil {
+			return fmt.Errorf("apt-get %s: %w\n%s", strings.Join(words, " "), err, text)
+		}
+		return nil
+	}
+	words := append([]string{"install", "--yes", "--no-install-recommends"}, packages...)
+	if try(words...) == nil {
+		return nil
+	}
+	// A fresh machine has no lists yet.
+	if err := try("update"); err != nil {
+		return err
+	}
+	return try(words...)
+}
