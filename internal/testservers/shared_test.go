@@ -39,7 +39,7 @@ func TestDatabaseIsOnesOwn(t *testing.T) {
 	t.Run("while it lives", func(t *testing.T) {
 		first = testservers.Database(t)
 		second := testservers.Database(t)
-		value(t, first, "select ''; create table only_here (); select 'made'")
+		execute(t, first, "create table only_here ()")
 		const there = "select count(*)::text from pg_class where relname = 'only_here'"
 		for url, want := range map[string]string{first: "1", testservers.PgBouncer(t, first): "1", second: "0"} {
 			if got := value(t, url, there); got != want {
@@ -54,19 +54,27 @@ func TestDatabaseIsOnesOwn(t *testing.T) {
 	}
 }
 
-func TestRabbitMQIsOnesOwn(t *testing.T) {
-	hosts := func() string {
-		answer, err := http.Get(testservers.RabbitMQAPI(t) + "/api/vhosts")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer answer.Body.Close()
-		text, err := io.ReadAll(answer.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(text)
+// manage asks RabbitMQ's management and returns its answer.
+func manage(t *testing.T, api, method, path, body string) string {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), method, api+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
 	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil || answer.StatusCode >= http.StatusMultipleChoices {
+		t.Fatalf("%s %s: %s, %v", method, path, answer.Status, err)
+	}
+	return string(text)
+}
+
+func TestRabbitMQIsOnesOwn(t *testing.T) {
+	hosts := func() string { return manage(t, testservers.RabbitMQAPI(t), "GET", "/api/vhosts", "") }
 	var name string
 	t.Run("while it lives", func(t *testing.T) {
 		url := testservers.RabbitMQ(t)

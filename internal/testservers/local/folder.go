@@ -81,12 +81,12 @@ func (f *folder) write(name, text string) (path string, err error) {
 }
 
 // mkdir makes a folder in the folder.
-func (f *folder) mkdir(name string) (path string, err error) {
-	path = filepath.Join(f.path, name)
+func (f *folder) mkdir(name string) error {
+	path := filepath.Join(f.path, name)
 	if err := os.Mkdir(path, 0o700); err != nil {
-		return "", err
+		return err
 	}
-	return path, f.give(path)
+	return f.give(path)
 }
 
 // give makes the owner of the folder the owner of the file.

@@ -13,12 +13,7 @@ import (
 )
 
 // Postgres is a PostgreSQL server with its data.
-type Postgres struct {
-	folder  *folder
-	port    *port
-	command command
-	process *process
-}
+type Postgres struct{ *daemon }
 
 // StartPostgres starts a PostgreSQL by the project's configuration and settings
 // of the form name=value, which win. Without "fsync=on" nothing is forced to
@@ -29,12 +24,7 @@ func StartPostgres(ctx context.Context, settings ...string) (*Postgres, error) {
 	if err != nil {
 		return nil, err
 	}
-	fill := command{name: "initdb", folder: p.folder.path, account: "postgres", args: []string{
-		"-D", p.data(), "-U", "postgres", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8",
-	}}
-	if fill.path, err = initdb.find(); err == nil {
-		err = fill.run(ctx)
-	}
+	err = p.fill(ctx, initdb, "-U", "postgres", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8")
 	if err == nil {
 		err = p.Start(ctx)
 	}
@@ -44,34 +34,24 @@ func StartPostgres(ctx context.Context, settings ...string) (*Postgres, error) {
 	return p, nil
 }
 
-func newPostgres(settings []string) (_ *Postgres, err error) {
-	path, err := postgres.find()
-	if err != nil {
-		return nil, err
-	}
+func newPostgres(settings []string) (*Postgres, error) {
 	text, err := shipped("postgres/postgresql.conf")
 	if err != nil {
 		return nil, err
 	}
-	p := &Postgres{}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, p.Close())
-		}
-	}()
-	if p.folder, err = newFolder("postgres"); err != nil {
-		return nil, err
-	}
-	if p.port, err = takePort(); err != nil {
-		return nil, err
-	}
-	file, err := p.folder.write("postgresql.conf", text)
+	d, err := newDaemon("postgres", postgres, "postgres", 1)
 	if err != nil {
 		return nil, err
 	}
-	p.command = command{name: "postgres", path: path, folder: p.folder.path, account: "postgres", args: []string{"-D", p.data()}}
+	p := &Postgres{d}
+	p.ready = func(ctx context.Context) error { return Answers(ctx, p.URL()) }
+	file, err := p.folder.write("postgresql.conf", text)
+	if err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	p.command.args = []string{"-D", p.data()}
 	for _, s := range append([]string{
-		"config_file=" + file, "listen_addresses=127.0.0.1", "port=" + p.port.String(), "unix_socket_directories=",
+		"config_file=" + file, "listen_addresses=127.0.0.1", "port=" + p.ports[0].String(), "unix_socket_directories=",
 		"shared_buffers=128MB", "effective_cache_size=512MB", "maintenance_work_mem=64MB",
 		"min_wal_size=80MB", "max_wal_size=1GB", "wal_keep_size=0", "fsync=off",
 	}, settings...) {
@@ -80,23 +60,22 @@ func newPostgres(settings []string) (_ *Postgres, err error) {
 	return p, nil
 }
 
+// fill runs a program that makes the data.
+func (p *Postgres) fill(ctx context.Context, by program, args ...string) error {
+	path, err := by.find()
+	if err != nil {
+		return err
+	}
+	c := p.command
+	c.name, c.path, c.args = by.name, path, append([]string{"-D", p.data()}, args...)
+	return c.run(ctx)
+}
+
 func (p *Postgres) data() string { return p.folder.path + "/data" }
 
 // URL returns where its database postgres is, for the superuser.
 func (p *Postgres) URL() string {
-	return "postgres://postgres@" + p.port.address() + "/postgres?sslmode=disable"
-}
-
-// Start starts it again after Kill and StopImmediate.
-func (p *Postgres) Start(ctx context.Context) error {
-	if p.process.running() {
-		return errors.New("postgres is running")
-	}
-	var err error
-	if p.process, err = p.command.start(); err != nil {
-		return err
-	}
-	return p.process.ready(ctx, func(ctx context.Context) error { return Answers(ctx, p.URL()) })
+	return "postgres://postgres@" + p.ports[0].address() + "/postgres?sslmode=disable"
 }
 
 // Answers asks whether a PostgreSQL, or a PgBouncer before one, is at the URL.
@@ -135,17 +114,9 @@ func query(ctx context.Context, url, statement string, to any) error {
 	return conn.QueryRow(ctx, statement).Scan(to)
 }
 
-// Kill ends all its processes by SIGKILL. Port and data stay its own.
-func (p *Postgres) Kill() error { return p.process.kill() }
-
 // StopImmediate ends it as pg_ctl -m immediate does: connections break, and the
 // next start recovers from the log.
-func (p *Postgres) StopImmediate(ctx context.Context) error {
-	if err := p.process.signal(syscall.SIGQUIT); err != nil {
-		return err
-	}
-	return p.process.wait(ctx)
-}
+func (p *Postgres) StopImmediate(ctx context.Context) error { return p.end(ctx, syscall.SIGQUIT) }
 
 // StartStandby starts a copy that follows, and makes the server wait for it at
 // each commit.
@@ -154,12 +125,7 @@ func (p *Postgres) StartStandby(ctx context.Context, settings ...string) (*Postg
 	if err != nil {
 		return nil, err
 	}
-	fill := command{name: "pg_basebackup", folder: s.folder.path, account: "postgres", args: []string{
-		"-D", s.data(), "-h", "127.0.0.1", "-p", p.port.String(), "-U", "postgres", "--checkpoint=fast", "--write-recovery-conf", "--no-sync",
-	}}
-	if fill.path, err = pgBasebackup.find(); err == nil {
-		err = fill.run(ctx)
-	}
+	err = s.fill(ctx, pgBasebackup, "-h", "127.0.0.1", "-p", p.ports[0].String(), "-U", "postgres", "--checkpoint=fast", "--write-recovery-conf", "--no-sync")
 	if err == nil {
 		err = s.Start(ctx)
 	}
@@ -207,33 +173,13 @@ func (p *Postgres) Promote(ctx context.Context) error {
 	return nil
 }
 
-// Close ends it for good.
-func (p *Postgres) Close() error {
-	err := p.process.kill()
-	if p.port != nil {
-		p.port.release()
-	}
-	if p.folder != nil {
-		err = errors.Join(err, p.folder.remove())
-	}
-	return err
-}
-
 // PgBouncer is a PgBouncer in transaction mode.
-type PgBouncer struct {
-	folder  *folder
-	port    *port
-	process *process
-}
+type PgBouncer struct{ *daemon }
 
 // StartPgBouncer starts a PgBouncer by the project's configuration before every
 // database of the server at the URL.
-func StartPgBouncer(ctx context.Context, url string) (_ *PgBouncer, err error) {
+func StartPgBouncer(ctx context.Context, url string) (*PgBouncer, error) {
 	server, err := pgx.ParseConfig(url)
-	if err != nil {
-		return nil, err
-	}
-	path, err := pgbouncer.find()
 	if err != nil {
 		return nil, err
 	}
@@ -241,21 +187,25 @@ func StartPgBouncer(ctx context.Context, url string) (_ *PgBouncer, err error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &PgBouncer{}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, b.Close())
-		}
-	}()
-	if b.folder, err = newFolder("postgres"); err != nil {
-		return nil, err
-	}
-	if b.port, err = takePort(); err != nil {
-		return nil, err
-	}
-	included, err := b.folder.write("shipped.ini", text)
+	d, err := newDaemon("pgbouncer", pgbouncer, "postgres", 1)
 	if err != nil {
 		return nil, err
+	}
+	b := &PgBouncer{d}
+	b.ready = func(ctx context.Context) error { return Answers(ctx, b.URL()) }
+	if err = b.configure(text, server); err == nil {
+		err = b.Start(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	return b, nil
+}
+
+func (b *PgBouncer) configure(text string, server *pgx.ConnConfig) error {
+	included, err := b.folder.write("shipped.ini", text)
+	if err != nil {
+		return err
 	}
 	// Whoever comes is the user of the URL.
 	account := "user=" + quote(server.User)
@@ -271,15 +221,9 @@ listen_port = %s
 auth_type = any
 auth_file =
 default_pool_size = 20
-`, included, server.Host, server.Port, account, b.port))
-	if err != nil {
-		return nil, err
-	}
-	b.process, err = command{name: "pgbouncer", path: path, args: []string{file}, folder: b.folder.path, account: "postgres"}.start()
-	if err != nil {
-		return nil, err
-	}
-	return b, b.process.ready(ctx, func(ctx context.Context) error { return Answers(ctx, b.URL()) })
+`, included, server.Host, server.Port, account, b.ports[0]))
+	b.command.args = []string{file}
+	return err
 }
 
 // quote makes one value of a connection string.
@@ -287,17 +231,5 @@ func quote(value string) string { return "'" + strings.ReplaceAll(value, "'", "'
 
 // URL returns where the database postgres is through it.
 func (b *PgBouncer) URL() string {
-	return "postgres://postgres@" + b.port.address() + "/postgres?sslmode=disable"
-}
-
-// Close ends it for good.
-func (b *PgBouncer) Close() error {
-	err := b.process.kill()
-	if b.port != nil {
-		b.port.release()
-	}
-	if b.folder != nil {
-		err = errors.Join(err, b.folder.remove())
-	}
-	return err
+	return "postgres://postgres@" + b.ports[0].address() + "/postgres?sslmode=disable"
 }

@@ -145,10 +145,21 @@ func attempt(ctx context.Context, check func(context.Context) error) error {
 	return check(ctx)
 }
 
+// signalAll sends a signal to the process and all that it started.
+func (p *process) signalAll(s syscall.Signal) error {
+	if err := p.signal(s); err != nil {
+		return err
+	}
+	for _, pid := range descendants(p.cmd.Process.Pid) {
+		_ = syscall.Kill(pid, s) // may have ended meanwhile
+	}
+	return nil
+}
+
 // signal sends a signal to the process alone.
 func (p *process) signal(s syscall.Signal) error {
 	if !p.running() {
-		return fmt.Errorf("%s is not running", p.name)
+		return errors.New("it is not running")
 	}
 	return p.cmd.Process.Signal(s)
 }

@@ -20,74 +20,70 @@ import (
 // RabbitMQ is a RabbitMQ server with its data, and the name service that Erlang
 // needs.
 type RabbitMQ struct {
-	folder  *folder
-	ports   rabbitPorts
-	names   *process
-	command command
-	process *process
+	*daemon
+	names *daemon
 }
 
-type rabbitPorts struct{ amqp, management, prometheus, distribution, names *port }
-
-func (p *rabbitPorts) all() []**port {
-	return []**port{&p.amqp, &p.management, &p.prometheus, &p.distribution, &p.names}
-}
+// Its ports, in their order.
+const (
+	amqp = iota
+	management
+	prometheus
+	distribution
+	rabbitPorts
+)
 
 // StartRabbitMQ starts a RabbitMQ by the project's configuration.
-func StartRabbitMQ(ctx context.Context) (_ *RabbitMQ, err error) {
-	path, err := rabbitmq.find()
+func StartRabbitMQ(ctx context.Context) (*RabbitMQ, error) {
+	d, err := newDaemon("rabbitmq", rabbitmq, "rabbitmq", rabbitPorts)
 	if err != nil {
 		return nil, err
 	}
-	namesPath, err := epmd.find()
+	r := &RabbitMQ{daemon: d}
+	r.ready = func(ctx context.Context) error {
+		group, ctx := errgroup.WithContext(ctx)
+		group.Go(func() error { return Greets(ctx, r.URL()) })
+		group.Go(func() error { return Manages(ctx, r.API()) })
+		return group.Wait()
+	}
+	// RabbitMQ would leave behind a name service that it started itself.
+	if r.names, err = startNames(ctx); err == nil {
+		err = r.configure()
+	}
+	if err == nil {
+		err = r.Start(ctx)
+	}
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, r.Close())
 	}
-	r := &RabbitMQ{}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, r.Close())
-		}
-	}()
-	if r.folder, err = newFolder("rabbitmq"); err != nil {
-		return nil, err
-	}
-	for _, p := range r.ports.all() {
-		if *p, err = takePort(); err != nil {
-			return nil, err
-		}
-	}
-	environment, err := r.configure()
-	if err != nil {
-		return nil, err
-	}
-	// RabbitMQ would leave behind one that it started itself.
-	r.names, err = command{
-		name: "epmd", path: namesPath, folder: r.folder.path, account: "rabbitmq",
-		args: []string{"-port", r.ports.names.String(), "-address", "127.0.0.1"},
-	}.start()
-	if err != nil {
-		return nil, err
-	}
-	if err := r.names.ready(ctx, func(ctx context.Context) error { return accepts(ctx, r.ports.names.address()) }); err != nil {
-		return nil, err
-	}
-	r.command = command{name: "rabbitmq", path: path, env: environment, folder: r.folder.path, account: "rabbitmq"}
-	return r, r.Start(ctx)
+	return r, nil
 }
 
-// configure writes its files and returns its environment.
-func (r *RabbitMQ) configure() ([]string, error) {
-	text, err := shipped("rabbitmq/rabbitmq.conf")
+func startNames(ctx context.Context) (*daemon, error) {
+	d, err := newDaemon("epmd", epmd, "rabbitmq", 1)
 	if err != nil {
 		return nil, err
+	}
+	d.command.args = []string{"-port", d.ports[0].String(), "-address", "127.0.0.1"}
+	d.ready = func(ctx context.Context) error { return accepts(ctx, d.ports[0].address()) }
+	if err := d.Start(ctx); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
+
+// configure writes its files and sets its environment.
+func (r *RabbitMQ) configure() error {
+	text, err := shipped("rabbitmq/rabbitmq.conf")
+	if err != nil {
+		return err
 	}
 	plugins, err := shipped("rabbitmq/enabled_plugins")
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if _, err := r.folder.mkdir("conf.d"); err != nil {
-		return nil, err
+	if err := r.folder.mkdir("conf.d"); err != nil {
+		return err
 	}
 	for name, text := range map[string]string{
 		"conf.d/10-shipped.conf": text,
@@ -97,14 +93,14 @@ management.tcp.port = %s
 prometheus.tcp.ip = 127.0.0.1
 prometheus.tcp.port = %s
 disk_free_limit.absolute = 50MB
-`, r.ports.amqp.address(), r.ports.management, r.ports.prometheus),
+`, r.ports[amqp].address(), r.ports[management], r.ports[prometheus]),
 		"enabled_plugins": plugins,
 	} {
 		if _, err := r.folder.write(name, text); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return []string{
+	r.command.env = []string{
 		"RABBITMQ_NODENAME=vote@localhost",
 		"RABBITMQ_CONF_ENV_FILE=/dev/null",
 		"RABBITMQ_CONFIG_FILE=" + r.folder.path + "/none",
@@ -113,60 +109,31 @@ disk_free_limit.absolute = 50MB
 		"RABBITMQ_ENABLED_PLUGINS_FILE=" + r.folder.path + "/enabled_plugins",
 		"RABBITMQ_MNESIA_BASE=" + r.folder.path + "/data",
 		"RABBITMQ_LOG_BASE=" + r.folder.path + "/log",
-		"RABBITMQ_DIST_PORT=" + r.ports.distribution.String(),
-		"ERL_EPMD_PORT=" + r.ports.names.String(),
+		"RABBITMQ_DIST_PORT=" + r.ports[distribution].String(),
+		"ERL_EPMD_PORT=" + r.names.ports[0].String(),
 		"ERL_EPMD_ADDRESS=127.0.0.1",
 		// The script then becomes the server instead of its parent.
 		"RUNNING_UNDER_SYSTEMD=true",
 		// No spinning of idle schedulers: the processors are wanted elsewhere.
 		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-start_epmd false +sbwt none +sbwtdcpu none +sbwtdio none",
-	}, nil
+	}
+	return nil
 }
 
 // URL returns where its virtual host / is, for guest.
-func (r *RabbitMQ) URL() string { return "amqp://guest:guest@" + r.ports.amqp.address() + "/" }
+func (r *RabbitMQ) URL() string { return "amqp://guest:guest@" + r.ports[amqp].address() + "/" }
 
 // API returns where its management is, for guest.
-func (r *RabbitMQ) API() string { return "http://guest:guest@" + r.ports.management.address() }
-
-// Start starts it again after Stop and Kill.
-func (r *RabbitMQ) Start(ctx context.Context) error {
-	if r.process.running() {
-		return errors.New("rabbitmq is running")
-	}
-	var err error
-	if r.process, err = r.command.start(); err != nil {
-		return err
-	}
-	return r.process.ready(ctx, func(ctx context.Context) error {
-		group, ctx := errgroup.WithContext(ctx)
-		group.Go(func() error { return Greets(ctx, r.URL()) })
-		group.Go(func() error { return Manages(ctx, r.API()) })
-		return group.Wait()
-	})
-}
+func (r *RabbitMQ) API() string { return "http://guest:guest@" + r.ports[management].address() }
 
 // Stop ends it in order.
-func (r *RabbitMQ) Stop(ctx context.Context) error {
-	if err := r.process.signal(syscall.SIGTERM); err != nil {
-		return err
-	}
-	return r.process.wait(ctx)
-}
-
-// Kill ends it by SIGKILL. Ports and data stay its own.
-func (r *RabbitMQ) Kill() error { return r.process.kill() }
+func (r *RabbitMQ) Stop(ctx context.Context) error { return r.end(ctx, syscall.SIGTERM) }
 
 // Close ends it for good.
 func (r *RabbitMQ) Close() error {
-	err := errors.Join(r.process.kill(), r.names.kill())
-	for _, p := range r.ports.all() {
-		if *p != nil {
-			(*p).release()
-		}
-	}
-	if r.folder != nil {
-		err = errors.Join(err, r.folder.remove())
+	err := r.daemon.Close()
+	if r.names != nil {
+		err = errors.Join(err, r.names.Close())
 	}
 	return err
 }

@@ -9,22 +9,16 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 )
 
 // Redis is a Redis server, or a Sentinel.
-type Redis struct {
-	folder  *folder
-	port    *port
-	command command
-	process *process
-	check   func(context.Context) error
-}
+type Redis struct{ *daemon }
 
 // StartRedis starts a Redis by the project's configuration, with the lines of
 // settings beside it.
@@ -43,68 +37,24 @@ func StartRedis(ctx context.Context, settings ...string) (*Redis, error) {
 	return r, nil
 }
 
-func newRedis(name string, lines []string) (_ *Redis, err error) {
-	path, err := redisServer.find()
+func newRedis(name string, lines []string) (*Redis, error) {
+	d, err := newDaemon(name, redisServer, "redis", 1)
 	if err != nil {
 		return nil, err
 	}
-	r := &Redis{}
-	r.check = func(ctx context.Context) error { return Pongs(ctx, r.Address()) }
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, r.Close())
-		}
-	}()
-	if r.folder, err = newFolder("redis"); err != nil {
-		return nil, err
-	}
-	if r.port, err = takePort(); err != nil {
-		return nil, err
-	}
-	lines = append(lines, "bind 127.0.0.1", "port "+r.port.String(), "dir "+r.folder.path, "")
+	r := &Redis{d}
+	r.ready = func(ctx context.Context) error { return Pongs(ctx, r.Address()) }
+	lines = append(lines, "bind 127.0.0.1", "port "+r.ports[0].String(), "dir "+r.folder.path, "")
 	file, err := r.folder.write(name+".conf", strings.Join(lines, "\n"))
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, r.Close())
 	}
-	r.command = command{name: name, path: path, args: []string{file}, folder: r.folder.path, account: "redis"}
+	r.command.args = []string{file}
 	return r, nil
 }
 
 // Address returns its host:port.
-func (r *Redis) Address() string { return r.port.address() }
-
-// Start starts it again after Kill.
-func (r *Redis) Start(ctx context.Context) error {
-	if r.process.running() {
-		return errors.New("redis is running")
-	}
-	var err error
-	if r.process, err = r.command.start(); err != nil {
-		return err
-	}
-	return r.process.ready(ctx, r.check)
-}
-
-// Stop freezes it by SIGSTOP: connections stay and nothing is answered.
-func (r *Redis) Stop() error { return r.process.signal(syscall.SIGSTOP) }
-
-// Continue ends what Stop began.
-func (r *Redis) Continue() error { return r.process.signal(syscall.SIGCONT) }
-
-// Kill ends it by SIGKILL. The port stays its own.
-func (r *Redis) Kill() error { return r.process.kill() }
-
-// Close ends it for good.
-func (r *Redis) Close() error {
-	err := r.process.kill()
-	if r.port != nil {
-		r.port.release()
-	}
-	if r.folder != nil {
-		err = errors.Join(err, r.folder.remove())
-	}
-	return err
-}
+func (r *Redis) Address() string { return r.ports[0].address() }
 
 // Do sends one command on a connection of its own and returns the strings of its
 // answer.
@@ -209,7 +159,7 @@ func StartSentinels(ctx context.Context) (_ *Sentinels, err error) {
 	}
 	s.redis = append(s.redis, master)
 	for range 2 {
-		replica, err := StartRedis(ctx, "replicaof 127.0.0.1 "+master.port.String())
+		replica, err := StartRedis(ctx, "replicaof 127.0.0.1 "+master.ports[0].String())
 		if err != nil {
 			return nil, err
 		}
@@ -225,7 +175,7 @@ func StartSentinels(ctx context.Context) (_ *Sentinels, err error) {
 	for range 3 {
 		sentinel, err := newRedis("sentinel", []string{
 			watch,
-			"sentinel monitor " + MasterName + " 127.0.0.1 " + master.port.String() + " 2",
+			"sentinel monitor " + MasterName + " 127.0.0.1 " + master.ports[0].String() + " 2",
 			"sentinel down-after-milliseconds " + MasterName + " 1000",
 			"sentinel failover-timeout " + MasterName + " 5000",
 		})
@@ -234,7 +184,7 @@ func StartSentinels(ctx context.Context) (_ *Sentinels, err error) {
 		}
 		s.sentinels = append(s.sentinels, sentinel)
 		sentinel.command.args = append(sentinel.command.args, "--sentinel")
-		sentinel.check = func(ctx context.Context) error { return Watches(ctx, sentinel.Address(), MasterName) }
+		sentinel.ready = func(ctx context.Context) error { return Watches(ctx, sentinel.Address(), MasterName) }
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, sentinel := range s.sentinels {
@@ -288,11 +238,35 @@ func (s *Sentinels) Master(ctx context.Context) (*Redis, error) {
 	return nil, fmt.Errorf("the master is said to be %v", at)
 }
 
+// Revive starts those again that were killed.
+func (s *Sentinels) Revive(ctx context.Context) error {
+	for _, r := range s.all() {
+		if r.process.running() {
+			continue
+		}
+		if err := r.Start(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Lost tells which have ended by themselves.
+func (s *Sentinels) Lost() error {
+	var errs []error
+	for _, r := range s.all() {
+		errs = append(errs, r.Lost())
+	}
+	return errors.Join(errs...)
+}
+
 // Close ends them all.
 func (s *Sentinels) Close() error {
 	var errs []error
-	for _, r := range append(s.sentinels, s.redis...) {
+	for _, r := range s.all() {
 		errs = append(errs, r.Close())
 	}
 	return errors.Join(errs...)
 }
+
+func (s *Sentinels) all() []*Redis { return slices.Concat(s.sentinels, s.redis) }

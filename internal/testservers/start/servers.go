@@ -44,7 +44,7 @@ var all = []server{
 			if err != nil {
 				return nil, err
 			}
-			s.closeAtEnd(p.Close)
+			s.closeAtEnd(p)
 			return []string{p.URL()}, nil
 		},
 	},
@@ -58,7 +58,7 @@ var all = []server{
 			if err != nil {
 				return nil, err
 			}
-			s.closeAtEnd(b.Close)
+			s.closeAtEnd(b)
 			return []string{b.URL()}, nil
 		},
 	},
@@ -72,7 +72,7 @@ var all = []server{
 			if err != nil {
 				return nil, err
 			}
-			s.closeAtEnd(r.Close)
+			s.closeAtEnd(r)
 			return []string{r.Address()}, nil
 		},
 	},
@@ -91,7 +91,7 @@ var all = []server{
 			if err != nil {
 				return nil, err
 			}
-			s.closeAtEnd(r.Close)
+			s.closeAtEnd(r)
 			return []string{strings.Join(r.Addresses(), ","), local.MasterName}, nil
 		},
 	},
@@ -105,7 +105,7 @@ var all = []server{
 			if err != nil {
 				return nil, err
 			}
-			s.closeAtEnd(r.Close)
+			s.closeAtEnd(r)
 			return []string{r.URL(), r.API()}, nil
 		},
 	},
@@ -117,7 +117,13 @@ type servers struct {
 
 	mu      sync.Mutex
 	found   map[string]string // variable -> value
-	closers []func() error
+	started []running
+}
+
+// running is a server that was started.
+type running interface {
+	Lost() error  // tells that it has ended by itself
+	Close() error // ends it
 }
 
 // find finds all servers, or starts them.
@@ -226,18 +232,18 @@ func (s *servers) variables() []string {
 	return list
 }
 
-func (s *servers) closeAtEnd(f func() error) {
+func (s *servers) closeAtEnd(r running) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.closers = append(s.closers, f)
+	s.started = append(s.started, r)
 }
 
-// close ends what was started.
+// close ends what was started, and tells what has ended before.
 func (s *servers) close() error {
-	errs := make([]error, len(s.closers))
+	errs := make([]error, len(s.started))
 	var group sync.WaitGroup
-	for i, f := range s.closers {
-		group.Go(func() { errs[i] = f() })
+	for i, r := range s.started {
+		group.Go(func() { errs[i] = errors.Join(r.Lost(), r.Close()) })
 	}
 	group.Wait()
 	return errors.Join(errs...)
