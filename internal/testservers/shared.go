@@ -27,7 +27,7 @@ const (
 )
 
 // patience bounds each step with a server.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // shared returns what a variable of the environment says, and fails the test
 // when it says nothing.

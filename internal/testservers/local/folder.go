@@ -99,9 +99,8 @@ func (f *folder) give(path string) error {
 	return os.Chown(path, int(owner.Uid), int(owner.Gid))
 }
 
-// shipped returns the text of a configuration file that the project ships, by
-// its name under deploy.
-func shipped(name string) (string, error) {
+// Root returns the project's folder, in which, or below which, this process runs.
+func Root() (string, error) {
 	here, err := os.Getwd()
 	if err != nil {
 		return "", err
@@ -109,8 +108,7 @@ func shipped(name string) (string, error) {
 	for at := here; ; at = filepath.Dir(at) {
 		_, err := os.Stat(filepath.Join(at, "go.mod"))
 		if err == nil {
-			text, err := os.ReadFile(filepath.Join(at, "deploy", name))
-			return string(text), err
+			return at, nil
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
 			return "", err
@@ -119,4 +117,15 @@ func shipped(name string) (string, error) {
 			return "", fmt.Errorf("%s is not in the project: no go.mod above it", here)
 		}
 	}
+}
+
+// shipped returns the text of a configuration file that the project ships, by
+// its name under deploy.
+func shipped(name string) (string, error) {
+	root, err := Root()
+	if err != nil {
+		return "", err
+	}
+	text, err := os.ReadFile(filepath.Join(root, "deploy", name))
+	return string(text), err
 }

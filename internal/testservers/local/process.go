@@ -19,8 +19,9 @@ import (
 	"time"
 )
 
-// patience is how long a server may take to come up, or to die.
-const patience = 60 * time.Second
+// patience is how long a server may take to come up, or to die, on a machine
+// that has other things to do.
+const patience = 2 * time.Minute
 
 // command is a program to be started.
 type command struct {

@@ -30,10 +30,10 @@ func install(ctx context.Context, missing []server) error {
 	}
 	slices.Sort(packages)
 	names := strings.Join(slices.Compact(packages), " ")
-	remedy := fmt.Sprintf("install the Debian packages %s (apt-get install %s), or set %s to servers that run", names, names, strings.Join(variables, ", "))
+	remedy := fmt.Sprintf("install the Debian packages %s (apt-get install %s), or let %s say where servers run", names, names, strings.Join(variables, ", "))
 	apt, err := exec.LookPath("apt-get")
 	if err != nil || os.Geteuid() != 0 {
-		return errors.New("not installed, and only root with apt-get could do it here: " + remedy)
+		return errors.New("programs are missing, and only root installs them, by apt-get: " + remedy)
 	}
 	say("installing %s", names)
 	if err := aptGet(ctx, apt, strings.Fields(names)); err != nil {

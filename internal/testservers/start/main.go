@@ -11,7 +11,10 @@
 // What answers at an address that is set already is used as it is. The rest
 // comes from Docker Compose when a Docker engine answers, else from the programs
 // of Debian packages, which root also installs. Those run as children of this
-// process, each in a temporary folder on a free port, and go with it.
+// process, each in a temporary folder on a free port, and go with it, also when
+// it is killed; containers then stay.
+//
+// Only on Linux. Elsewhere: docker compose run --rm app make test.
 package main
 
 import (
@@ -54,6 +57,8 @@ func run(words []string, fsync bool) (code int, err error) {
 		}
 	}()
 
+	go orphaned(ctx, signals)
+
 	began := time.Now()
 	s := &servers{fsync: fsync, found: map[string]string{}}
 	defer func() { err = errors.Join(err, s.close()) }()
@@ -75,6 +80,22 @@ func run(words []string, fsync bool) (code int, err error) {
 	fmt.Fprintln(os.Stderr, "test servers: until interrupted")
 	<-signals
 	return 0, nil
+}
+
+// orphaned makes the end of the process that started this one, such as go run,
+// a reason to end, too.
+func orphaned(ctx context.Context, signals chan<- os.Signal) {
+	parent := os.Getppid()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for os.Getppid() == parent {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+	signals <- syscall.SIGTERM
 }
 
 // command runs a command, hands on signals, and returns its exit code.

@@ -128,7 +128,10 @@ type running interface {
 
 // find finds all servers, or starts them.
 func (s *servers) find(ctx context.Context) error {
-	missing := s.look(ctx)
+	missing, err := s.compose(ctx, s.look(ctx))
+	if err != nil {
+		return err
+	}
 	if err := install(ctx, missing); err != nil {
 		return err
 	}
