@@ -87,6 +87,7 @@ type ServerConfig struct {
 	TrustedProxies []string      `key:"trusted_proxies" default:"" check:"network" doc:"Addresses or CIDR ranges of proxies whose X-Forwarded-For is believed."`
 	CORSOrigins    []string      `key:"cors_origins" default:"" check:"origin" doc:"Origins of other web pages that may call the API, such as https://example.org."`
 	Roles          []string      `key:"roles" default:"api,relay,worker,scheduler" oneof:"api,relay,worker,scheduler" doc:"What this process does. SQLite needs all of it in one process."`
+	DrainDelay     time.Duration `key:"drain_delay" default:"0s" min:"0s" max:"10m" doc:"How long the server, once told to end, says that it is not ready and still takes requests: longer than the load balancer needs to notice."`
 	AdminPort      int           `key:"admin_port" default:"0" min:"0" max:"65535" doc:"Port for metrics and pprof, not to be reachable by the public; 0 leaves metrics on the main port and pprof off."`
 }
 

@@ -14,6 +14,12 @@ import (
 )
 
 func main() {
+	if command().Execute() != nil {
+		os.Exit(1)
+	}
+}
+
+func command() *cobra.Command {
 	var path string
 	var printConfig bool
 	c := &cobra.Command{
@@ -44,9 +50,22 @@ is under way is finished, then it ends.`,
 			return a.Run(ctx)
 		},
 	}
-	c.Flags().StringVar(&path, "config", config.DefaultPath, "configuration file")
+	c.PersistentFlags().StringVar(&path, "config", config.DefaultPath, "configuration file")
 	c.Flags().BoolVar(&printConfig, "print-config", false, "print the configuration in force, without secrets, and exit")
-	if c.Execute() != nil {
-		os.Exit(1)
-	}
+	c.AddCommand(&cobra.Command{
+		Use:   "ready",
+		Short: "Ask the server that runs here whether it takes requests",
+		Long: `Asks the server that runs on this machine with the same configuration whether it
+takes requests: exit code 0 if so, else 1 with the reason. It is the health check
+of the container image, which has no other program that could ask.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			settings, err := config.Load(path, os.Environ())
+			if err != nil {
+				return err
+			}
+			return app.Probe(c.Context(), settings)
+		},
+	})
+	return c
 }

@@ -3,8 +3,9 @@
 //
 // Life cycle: [New] opens everything and listens, so that a fault is told
 // before anything serves; [App.Run] starts every service, awaits all of them,
-// and drains: it stops saying that it is ready, lets requests under way finish,
-// ends the services, and closes storage last. No goroutine outlives Run.
+// and drains: it stops saying that it is ready, still takes requests for
+// server.drain_delay, lets those under way finish, ends the services, and closes
+// storage last. No goroutine outlives Run.
 package app
 
 import (
@@ -205,13 +206,17 @@ func (a *App) Handler() http.Handler { return a.handler }
 
 // URL returns the address under which this machine reaches the server.
 func (a *App) URL() string {
-	host := a.config.Server.Host
-	if ip := net.ParseIP(host); host == "" || (ip != nil && ip.IsUnspecified()) {
-		host = "localhost"
-	}
 	_, port, err := net.SplitHostPort(a.listener.Addr().String())
 	if err != nil {
 		return a.listener.Addr().String()
+	}
+	return localURL(a.config.Server.Host, port)
+}
+
+// localURL returns how this machine reaches what listens on host and port.
+func localURL(host, port string) string {
+	if ip := net.ParseIP(host); host == "" || (ip != nil && ip.IsUnspecified()) {
+		host = "localhost"
 	}
 	return "http://" + net.JoinHostPort(host, port)
 }
@@ -255,6 +260,9 @@ func (a *App) Run(ctx context.Context) error {
 	}
 	a.draining.Store(true)
 	a.logger.Info("draining")
+	if fault == nil {
+		fault = a.linger(failed)
+	}
 	draining, cancel := context.WithTimeout(running, drainLimit)
 	defer cancel()
 	for _, s := range started {
@@ -267,6 +275,21 @@ func (a *App) Run(ctx context.Context) error {
 	end()
 	services.Wait()
 	return errors.Join(fault, a.Close())
+}
+
+// linger lets requests still come while the server says that it is not ready,
+// so that whoever balances the load sends the next ones elsewhere before it stops
+// listening. A service that fails ends it.
+func (a *App) linger(failed <-chan error) error {
+	enough := time.NewTimer(a.config.Server.DrainDelay)
+	defer enough.Stop()
+	select {
+	case <-enough.C:
+		return nil
+	case fault := <-failed:
+		a.logger.Error("a service ended", "error", fault)
+		return fault
+	}
 }
 
 // server returns an HTTP server with every bound set.
