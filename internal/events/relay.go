@@ -359,7 +359,7 @@ type relayMetrics struct {
 
 func newRelayMetrics(reg prometheus.Registerer) relayMetrics {
 	f := promauto.With(reg)
-	return relayMetrics{
+	m := relayMetrics{
 		rows: f.NewGauge(prometheus.GaugeOpts{
 			Name: "vote_outbox_rows", Help: "Outbox rows that wait for the relay, when it looked last.",
 		}),
@@ -376,6 +376,11 @@ func newRelayMetrics(reg prometheus.Registerer) relayMetrics {
 			Name: "vote_outbox_malformed_rows_total", Help: "Outbox rows that could not be read and became dead letters.",
 		}),
 	}
+	// A series that only begins with its first failure has no increase then.
+	for _, step := range []string{"claim", "publish", "delete", "dead_letter", "lag"} {
+		m.failures.WithLabelValues(step)
+	}
+	return m
 }
 
 func (m relayMetrics) failed(step string) { m.failures.WithLabelValues(step).Inc() }
