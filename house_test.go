@@ -56,6 +56,8 @@ var rooms = []struct {
 		"config", "internal/app", "internal/ops/replay", "internal/ops/check", "internal/ops/seed", "internal/ops/poll",
 		"internal/ops/archive", "internal/ops/deadletters", "internal/ops/users",
 	}, tools...)},
+	// The files that deploy the house, and their tests.
+	{"deploy", nil},
 	// Measuring sets a part of the house against a bare floor.
 	{"loadtest", append([]string{"config", "internal/domain", "internal/app"}, append(services, engines...)...)},
 }
@@ -97,6 +99,7 @@ var modules = []struct {
 	{"github.com/google/go-cmp", []string{"test"}},
 	{"go.uber.org/goleak", []string{"test"}},
 	{"pgregory.net/rapid", []string{"test"}},
+	{"github.com/compose-spec/compose-go", []string{"deploy"}},
 }
 
 // Names that gather what belongs nowhere.
