@@ -6,11 +6,12 @@ set -eu
 umask 077
 cd "$(mktemp -d)"
 printf '"vote" "%s"\n' "$VOTE_PASSWORD" >userlist.txt
+# What follows the included file still belongs to its last section, [pgbouncer]:
+# opening that again would put everything back to its defaults.
 cat >pgbouncer.ini <<INI
 %include /etc/pgbouncer/vote.ini
+auth_file = $PWD/userlist.txt
 [databases]
 * = host=$UPSTREAM port=5432
-[pgbouncer]
-auth_file = $PWD/userlist.txt
 INI
 exec pgbouncer "$PWD/pgbouncer.ini"
