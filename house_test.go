@@ -124,6 +124,13 @@ var clocks = map[string]string{
 	"internal/engine/sqlite/sqlite.go: Store.read":            "how long it takes is measured",
 	"internal/engine/sqlite/sqlite.go: Store.write":           "how long it takes is measured",
 	"internal/engine/sqlite/checkpoint.go: Store.checkpoints": "how long it takes is measured",
+
+	"internal/engine/rabbitmq/connection.go: Bus.dial":          "the deadline of a socket is by the machine's clock",
+	"internal/engine/rabbitmq/connection.go: disconnect":        "the deadline of a socket is by the machine's clock",
+	"internal/engine/rabbitmq/connection.go: boundedConn.Write": "the deadline of a socket is by the machine's clock",
+	"internal/engine/rabbitmq/consumer.go: consumer.failed":     "a timer waits for it, and timers go by the machine's clock",
+	"internal/engine/rabbitmq/consumer.go: consumer.retry":      "what a timer waited for is due by the machine's clock",
+	"internal/engine/rabbitmq/publisher.go: link.send":          "how long a confirm takes is measured",
 }
 
 // Test functions that may skip, "file: function", and why.

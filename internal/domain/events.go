@@ -21,8 +21,8 @@ const (
 )
 
 // EventMalformedRow is the type of the event as which an outbox row is kept that
-// could not be read. Its data holds the row's id and content. It is only ever a
-// dead letter.
+// could not be read, or a message of a queue. Its data holds what it was. It is
+// only ever a dead letter.
 const EventMalformedRow = "vote.outbox.malformed"
 
 // Event is a CloudEvents 1.0 event in JSON format.
