@@ -130,7 +130,13 @@ func New(ctx context.Context, c config.Config, o Options) (_ *App, err error) {
 	if c.HasRole(config.RoleWorker) {
 		// What users have seen, Apply has told the feed already: without other
 		// instances there is nobody else to hear it from.
-		events.SubscribeFeedUpdates(engines.bus, feeds.Wake, nil)
+		events.SubscribeFeedUpdates(engines.bus, false)
+		events.SubscribeFeedInvalidation(engines.bus, func(_ context.Context, _ []domain.UserID, polls []domain.PollID) error {
+			if len(polls) > 0 {
+				feeds.Wake()
+			}
+			return nil
+		})
 		events.SubscribeProcessing(engines.bus)
 		events.SubscribeAnalytics(engines.bus, engines.store)
 		events.SubscribeNotifications(engines.bus, engines.store)

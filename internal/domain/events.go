@@ -18,6 +18,15 @@ const (
 	EventUserSeen      = "user.seen"
 	// EventVoteProcessed follows each of the first two once they were taken in.
 	EventVoteProcessed = "vote.processed"
+	// EventFeedChanged follows each of the two about feeds.
+	EventFeedChanged = "feed.changed"
+)
+
+// Types of the events that an instance tells of itself. They come from no outbox.
+const (
+	EventMetricsReported = "metrics.reported"
+	EventHealthChanged   = "health.changed"
+	EventBreakerTripped  = "breaker.tripped"
 )
 
 // EventMalformedRow is the type of the event as which an outbox row is kept that
@@ -100,6 +109,36 @@ type UserSeen struct {
 	// Version is the user's version after the batch.
 	Version   int64      `json:"version"`
 	Positions []Position `json:"positions"`
+}
+
+// FeedChanged is the data of [EventFeedChanged], which has the id of the event
+// that it follows. It names the user whose feed changed, or the poll that is new
+// in every feed.
+type FeedChanged struct {
+	UserID UserID `json:"userId,omitempty"`
+	PollID PollID `json:"pollId,omitempty"`
+}
+
+// MetricsReported is the data of [EventMetricsReported].
+type MetricsReported struct {
+	Instance string             `json:"instance"`
+	Numbers  map[string]float64 `json:"numbers"`
+}
+
+// HealthChanged is the data of [EventHealthChanged].
+type HealthChanged struct {
+	Instance string `json:"instance"`
+	// Component is what it depends on, such as the cache.
+	Component string `json:"component"`
+	Healthy   bool   `json:"healthy"`
+	Reason    string `json:"reason,omitempty"`
+}
+
+// BreakerTripped is the data of [EventBreakerTripped].
+type BreakerTripped struct {
+	Instance string `json:"instance"`
+	Breaker  string `json:"breaker"`
+	Reason   string `json:"reason,omitempty"`
 }
 
 // Changes is what one committed batch changed: the content of one outbox row.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sync"
 
 	"vote/internal/domain"
@@ -16,7 +17,11 @@ const (
 	QueueProcessing    = "vote.processing"
 	QueueNotifications = "vote.notifications"
 	QueueAnalytics     = "vote.analytics"
-	QueueFeedUpdates   = "feed.updates"
+	// QueueFeedUpdates takes everything that changes feeds, and passes it on.
+	QueueFeedUpdates      = "feed.updates"
+	QueueFeedInvalidation = "feed.cache.invalidation"
+	QueueSystemMetrics    = "system.metrics"
+	QueueSystemAlerts     = "system.alerts"
 	// QueueOutbox has no consumer: it names the dead letters of outbox rows
 	// that could not be read.
 	QueueOutbox = "outbox"
@@ -24,44 +29,124 @@ const (
 
 // topology says which events each queue takes.
 var topology = map[string][]string{
-	QueueProcessing:    {domain.EventVoteCast, domain.EventVoteSkipped},
-	QueueNotifications: {domain.EventVoteProcessed},
-	QueueAnalytics:     {domain.EventVoteProcessed},
-	QueueFeedUpdates:   {domain.EventPollPublished, domain.EventUserSeen},
+	QueueProcessing:       {domain.EventVoteCast, domain.EventVoteSkipped},
+	QueueNotifications:    {domain.EventVoteProcessed},
+	QueueAnalytics:        {domain.EventVoteProcessed},
+	QueueFeedUpdates:      {domain.EventPollPublished, domain.EventUserSeen},
+	QueueFeedInvalidation: {domain.EventFeedChanged},
+	QueueSystemMetrics:    {domain.EventMetricsReported},
+	QueueSystemAlerts:     {domain.EventHealthChanged, domain.EventBreakerTripped},
 }
 
-// SubscribeFeedUpdates subscribes the consumer that keeps a process's feeds up with
-// other processes: published is called when there are new polls to follow, seen
-// with what a user has seen. Either may be nil, and its events are then left
-// alone; both must be quick, safe to call again and never block. Events are only
-// a hint that makes feeds quicker.
-func SubscribeFeedUpdates(bus domain.Bus, published func(), seen func(domain.UserSeen)) {
-	var types []string
-	for _, kind := range topology[QueueFeedUpdates] {
-		if kind == domain.EventPollPublished && published != nil || kind == domain.EventUserSeen && seen != nil {
-			types = append(types, kind)
-		}
+// Topology returns every queue and the types of the events that it takes.
+func Topology() map[string][]string {
+	queues := make(map[string][]string, len(topology))
+	for name, types := range topology {
+		queues[name] = slices.Clone(types)
 	}
-	bus.Subscribe(QueueFeedUpdates, types, func(_ context.Context, events []domain.Event) error {
-		told := make([]domain.UserSeen, 0, len(events))
-		for _, e := range events {
-			if e.Type != domain.EventUserSeen {
-				continue
-			}
-			var data domain.UserSeen
+	return queues
+}
+
+// SubscribeFeedUpdates subscribes the consumer that passes on what changes
+// feeds, as events of one type, which keep their ids. Without users it leaves
+// alone what users have seen, of which there is one event for every vote: where
+// no cache is shared, nobody has to be told.
+func SubscribeFeedUpdates(bus domain.Bus, users bool) {
+	types := []string{domain.EventPollPublished}
+	if users {
+		types = topology[QueueFeedUpdates]
+	}
+	bus.Subscribe(QueueFeedUpdates, types, func(ctx context.Context, events []domain.Event) error {
+		next := make([]domain.Event, len(events))
+		for i, e := range events {
+			// What both types of data have in common.
+			var data domain.FeedChanged
 			if err := json.Unmarshal(e.Data, &data); err != nil {
 				return fmt.Errorf("data of %s: %w", e.Type, err)
 			}
-			told = append(told, data)
+			if (data.UserID > 0) != (e.Type == domain.EventUserSeen) || (data.PollID > 0) != (e.Type == domain.EventPollPublished) {
+				return fmt.Errorf("data of %s: not one user or poll", e.Type)
+			}
+			encoded, err := json.Marshal(data)
+			if err != nil {
+				return fmt.Errorf("data of %s: %w", e.Type, err)
+			}
+			next[i] = e
+			next[i].Type, next[i].Data = domain.EventFeedChanged, encoded
 		}
-		if len(told) < len(events) {
+		return bus.Publish(ctx, next)
+	})
+}
+
+// SubscribeFeedInvalidation subscribes the consumer that has cached feeds
+// forgotten: invalidate is called with the users whose feeds have changed, and
+// with the polls that are new in every feed, each once. Cached feeds carry
+// versions, so that it makes none of them right which was wrong: it only frees
+// their place earlier.
+func SubscribeFeedInvalidation(bus domain.Bus, invalidate func(context.Context, []domain.UserID, []domain.PollID) error) {
+	bus.Subscribe(QueueFeedInvalidation, topology[QueueFeedInvalidation], func(ctx context.Context, events []domain.Event) error {
+		var users []domain.UserID
+		var polls []domain.PollID
+		for _, e := range events {
+			var data domain.FeedChanged
+			if err := json.Unmarshal(e.Data, &data); err != nil {
+				return fmt.Errorf("data of %s: %w", e.Type, err)
+			}
+			switch {
+			case data.UserID > 0:
+				users = append(users, data.UserID)
+			case data.PollID > 0:
+				polls = append(polls, data.PollID)
+			default:
+				return fmt.Errorf("data of %s: no user and no poll", e.Type)
+			}
+		}
+		slices.Sort(users)
+		slices.Sort(polls)
+		return invalidate(ctx, slices.Compact(users), slices.Compact(polls))
+	})
+}
+
+// FeedHints returns a listener that keeps the feeds of a process up with other
+// processes, and the types of the events that it wants: published is called when
+// there are new polls to follow, seen with what a user has seen. Both must be
+// quick, safe to call again and never block. Nothing may depend on them.
+func FeedHints(published func(), seen func(domain.UserSeen)) (types []string, listen func([]domain.Event)) {
+	return []string{domain.EventPollPublished, domain.EventUserSeen}, func(events []domain.Event) {
+		polls := false
+		for _, e := range events {
+			switch e.Type {
+			case domain.EventPollPublished:
+				polls = true
+			case domain.EventUserSeen:
+				var data domain.UserSeen
+				if json.Unmarshal(e.Data, &data) == nil && data.UserID > 0 {
+					seen(data)
+				}
+			}
+		}
+		if polls {
 			published()
 		}
-		for _, data := range told {
-			seen(data)
+	}
+}
+
+// VoteHints returns a listener that keeps the live results of a process up with
+// other processes, and the types of the events that it wants: counted is called
+// with the newest version of the counts of each poll. It must be quick, safe to
+// call again and never block. Nothing may depend on it.
+func VoteHints(counted func(versions map[domain.PollID]int64)) (types []string, listen func([]domain.Event)) {
+	return []string{domain.EventVoteCast, domain.EventVoteSkipped}, func(events []domain.Event) {
+		versions := make(map[domain.PollID]int64)
+		for _, e := range events {
+			if data, err := readProcessed(e); err == nil {
+				versions[data.PollID] = max(versions[data.PollID], data.Version)
+			}
 		}
-		return nil
-	})
+		if len(versions) > 0 {
+			counted(versions)
+		}
+	}
 }
 
 // SubscribeProcessing subscribes the consumer that passes votes and skips on to

@@ -15,7 +15,15 @@ import (
 	"vote/internal/events"
 )
 
-func TestFeedUpdates(t *testing.T) {
+// hinted gives a bus's events to a listener.
+func hinted(bus domain.Bus, types []string, listen func([]domain.Event)) {
+	bus.Subscribe("hints", types, func(_ context.Context, events []domain.Event) error {
+		listen(events)
+		return nil
+	})
+}
+
+func TestFeedHints(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	bus := memory.NewBus(memory.BusOptions{DeadLetter: w.store.AddDeadLetter})
@@ -23,7 +31,7 @@ func TestFeedUpdates(t *testing.T) {
 	polls := 0
 	seen := map[domain.UserID][]domain.Position{}
 	version := map[domain.UserID]int64{}
-	events.SubscribeFeedUpdates(bus, func() {
+	types, listen := events.FeedHints(func() {
 		mu.Lock()
 		defer mu.Unlock()
 		polls++
@@ -33,6 +41,11 @@ func TestFeedUpdates(t *testing.T) {
 		seen[u.UserID] = append(seen[u.UserID], u.Positions...)
 		version[u.UserID] = max(version[u.UserID], u.Version)
 	})
+	listen([]domain.Event{{ID: "1-0", Type: domain.EventUserSeen, Data: []byte(`{"userId":"x"}`)}, {ID: "1-1", Type: "odd"}})
+	if polls != 0 || len(seen) != 0 {
+		t.Errorf("told of what cannot be read")
+	}
+	hinted(bus, types, listen)
 	start(t, bus.Run)
 	start(t, events.NewRelay(w.quick(bus)).Run)
 	w.votes(10)
@@ -58,26 +71,112 @@ func TestFeedUpdates(t *testing.T) {
 	}
 }
 
-func TestFeedUpdatesWithDataItCannotRead(t *testing.T) {
+func TestVoteHints(t *testing.T) {
 	t.Parallel()
-	var dead []domain.DeadLetter
-	bus := memory.NewBus(memory.BusOptions{
-		DeadLetter: func(_ context.Context, d domain.DeadLetter) error { dead = append(dead, d); return nil },
-		Delay:      func(int) time.Duration { return time.Millisecond },
+	w := newWorld(t)
+	bus := memory.NewBus(memory.BusOptions{DeadLetter: w.store.AddDeadLetter})
+	newest := map[domain.PollID]int64{}
+	types, listen := events.VoteHints(func(versions map[domain.PollID]int64) {
+		for id, v := range versions {
+			newest[id] = max(newest[id], v)
+		}
 	})
-	called := 0
-	events.SubscribeFeedUpdates(bus, nil, func(domain.UserSeen) { called++ })
+	hinted(bus, types, listen)
+	stop := start(t, bus.Run)
+	start(t, events.NewRelay(w.quick(bus)).Run)
+	w.votes(10)
+	w.waitEmpty()
+	stop()
+	listen([]domain.Event{{ID: "1-0", Type: domain.EventVoteCast, Data: []byte(`{"pollId":"x"}`)}})
+	for _, p := range w.polls {
+		counts, err := w.store.Counts(t.Context(), []domain.PollID{p.ID})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if newest[p.ID] != counts[0].Version() || counts[0].Version() == 0 {
+			t.Errorf("poll %d: told of version %d, the counts have %d", p.ID, newest[p.ID], counts[0].Version())
+		}
+	}
+}
+
+// What changes feeds reaches those who cache them: every user and every poll,
+// each once a call.
+func TestFeedInvalidation(t *testing.T) {
+	t.Parallel()
+	for _, users := range []bool{false, true} {
+		t.Run(fmt.Sprint("users ", users), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			bus := memory.NewBus(memory.BusOptions{DeadLetter: w.store.AddDeadLetter})
+			gone := map[domain.UserID]bool{}
+			news := map[domain.PollID]bool{}
+			events.SubscribeFeedUpdates(bus, users)
+			events.SubscribeFeedInvalidation(bus, func(_ context.Context, users []domain.UserID, polls []domain.PollID) error {
+				for i, u := range users {
+					if gone[u] = true; i > 0 && users[i-1] >= u {
+						t.Errorf("users %v", users)
+					}
+				}
+				for _, p := range polls {
+					news[p] = true
+				}
+				return nil
+			})
+			stop := start(t, bus.Run)
+			start(t, events.NewRelay(w.quick(bus)).Run)
+			w.votes(10)
+			w.waitEmpty()
+			stop()
+			for _, p := range w.polls {
+				if !news[p.ID] {
+					t.Errorf("nothing said of poll %d", p.ID)
+				}
+			}
+			for _, u := range w.users {
+				if gone[u] != users {
+					t.Errorf("user %d: told %t, want %t", u, gone[u], users)
+				}
+			}
+			if dead, err := w.store.DeadLetters(t.Context(), "", 0, 10); err != nil || len(dead) > 0 {
+				t.Errorf("dead letters %+v, %v", dead, err)
+			}
+		})
+	}
+}
+
+func TestFeedEventsWithDataTheyCannotRead(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	dead := map[string]string{}
+	bus := memory.NewBus(memory.BusOptions{
+		DeadLetter: func(_ context.Context, d domain.DeadLetter) error {
+			mu.Lock()
+			defer mu.Unlock()
+			dead[d.Event.ID] = d.Queue
+			return nil
+		},
+		Delay: func(int) time.Duration { return time.Millisecond },
+	})
+	told := 0
+	events.SubscribeFeedUpdates(bus, true)
+	events.SubscribeFeedInvalidation(bus, func(_ context.Context, users []domain.UserID, polls []domain.PollID) error {
+		told += len(users) + len(polls)
+		return nil
+	})
 	stop := start(t, bus.Run)
 	if err := bus.Publish(t.Context(), []domain.Event{
 		{ID: "1-0", Type: domain.EventUserSeen, Data: []byte(`{"userId":"x"}`)},
-		{ID: "1-1", Type: domain.EventPollPublished, Data: []byte(`{}`)},
+		{ID: "1-1", Type: domain.EventPollPublished, Data: []byte(`{"userId":1}`)},
 		{ID: "1-2", Type: domain.EventUserSeen, Data: []byte(`{"userId":1,"version":1,"positions":[1]}`)},
+		{ID: "1-3", Type: domain.EventPollPublished, Data: []byte(`{"pollId":2,"position":1}`)},
+		{ID: "1-4", Type: domain.EventFeedChanged, Data: []byte(`{}`)},
 	}); err != nil {
 		t.Fatal(err)
 	}
 	stop()
-	if called != 1 || len(dead) != 1 || dead[0].Event.ID != "1-0" || dead[0].Queue != events.QueueFeedUpdates {
-		t.Errorf("called %d times, dead letters %+v", called, dead)
+	want := map[string]string{"1-0": events.QueueFeedUpdates, "1-1": events.QueueFeedUpdates, "1-4": events.QueueFeedInvalidation}
+	if diff := cmp.Diff(want, dead); diff != "" || told != 2 {
+		t.Errorf("told of %d, dead letters (-want +got):\n%s", told, diff)
 	}
 }
 

@@ -84,7 +84,8 @@ func measureConsumers(ctx context.Context, s settings) (err error) {
 // consume runs the relay and the consumers while one of the functions runs.
 func consume(ctx context.Context, store domain.Store, during func(wake func()) error, until func() error) error {
 	bus := memory.NewBus(memory.BusOptions{DeadLetter: store.AddDeadLetter})
-	events.SubscribeFeedUpdates(bus, func() {}, nil)
+	events.SubscribeFeedUpdates(bus, false)
+	events.SubscribeFeedInvalidation(bus, func(context.Context, []domain.UserID, []domain.PollID) error { return nil })
 	events.SubscribeProcessing(bus)
 	events.SubscribeAnalytics(bus, store)
 	events.SubscribeNotifications(bus, store)
