@@ -27,6 +27,7 @@ var (
 	redisServer  = program{"redis-server", "redis-server", ""}
 	epmd         = program{"epmd", "erlang-base", ""}
 	rabbitmq     = program{"rabbitmq-server", "rabbitmq-server", "/usr/lib/rabbitmq/bin"}
+	rabbitmqctl  = program{"rabbitmqctl", "rabbitmq-server", "/usr/lib/rabbitmq/bin"}
 )
 
 // find returns the path of the program, of its newest version.
