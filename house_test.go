@@ -96,6 +96,8 @@ var modules = []struct {
 	{"github.com/prometheus/client_golang", append([]string{"internal/app", "internal/api", "internal/engine", "loadtest", "test"}, services...)},
 	{"github.com/pb33f/libopenapi", []string{"test"}},
 	{"github.com/pb33f/libopenapi-validator", []string{"test"}},
+	{"github.com/pb33f/jsonschema", []string{"test"}},
+	{"go.yaml.in/yaml", []string{"test"}},
 	{"github.com/google/go-cmp", []string{"test"}},
 	{"go.uber.org/goleak", []string{"test"}},
 	{"pgregory.net/rapid", []string{"test"}},
