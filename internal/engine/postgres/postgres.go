@@ -330,7 +330,7 @@ func (s *Store) transaction(ctx context.Context, l limits, f func(context.Contex
 	if err := f(work, c); err != nil {
 		return err
 	}
-	tag, err := c.Exec(work, `/* commit */ COMMIT`)
+	tag, err := c.Exec(work, commitQuery)
 	if err != nil {
 		return commitFault(err)
 	}

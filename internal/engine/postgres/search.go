@@ -6,6 +6,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/jackc/pgx/v5"
+
 	"vote/internal/domain"
 )
 
@@ -69,4 +71,65 @@ func (c *conn) unindex(ctx context.Context, at domain.Position) error {
 // quote writes a token in the query language of tsquery.
 func quote(token string) string {
 	return "'" + strings.NewReplacer(`'`, `''`, `\`, `\\`).Replace(token) + "'"
+}
+
+const searchBelow = `/* search */ SELECT position FROM search WHERE tokens @@ $1::text::tsquery AND position < $2
+	ORDER BY position DESC LIMIT $3`
+
+// Search implements [domain.Store]. It looks into the newest block of positions
+// below the given one first, then into the larger one around it, and only then into
+// all that is left: a frequent word costs as little as a rare one.
+func (s *Store) Search(ctx context.Context, terms []domain.Term, before domain.Position, limit int) ([]domain.Position, error) {
+	if len(terms) == 0 || limit <= 0 || before <= 1 {
+		return nil, s.usable(ctx)
+	}
+	conditions := make([]string, len(terms))
+	for i, t := range terms {
+		conditions[i] = quote(clip(t.Text))
+		if t.Prefix {
+			conditions[i] += ":*"
+		}
+	}
+	match := strings.Join(conditions, " & ")
+	var found []domain.Position
+	err := s.read(ctx, opSearch, func(ctx context.Context, c *conn) error {
+		newest, err := c.newestFound(ctx)
+		if err != nil {
+			return err
+		}
+		below := min(before, newest+1)
+		for _, bits := range []int{smallBlock, largeBlock, 0} {
+			if below <= 1 || len(found) >= limit {
+				break
+			}
+			query, first := match, domain.Position(0)
+			if bits > 0 {
+				query += " & " + quote(blockToken(below-1, bits))
+				first = (below - 1) >> bits << bits
+			}
+			err := c.rows(ctx, searchBelow, func(r pgx.Rows) error {
+				var at int64
+				err := r.Scan(&at)
+				found = append(found, domain.Position(at)) //nolint:gosec // as it was written
+				return err
+			}, query, int64(below), limit-len(found))
+			if err != nil {
+				return err
+			}
+			below = max(first, 1)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return found, nil
+}
+
+// newestFound returns the highest position that a search can find, 0 when there
+// is none.
+func (c *conn) newestFound(ctx context.Context) (domain.Position, error) {
+	var at int64
+	err := c.row(ctx, `/* newest_found */ SELECT coalesce(max(position), 0) FROM search`, nil, &at)
+	return domain.Position(at), err //nolint:gosec // as it was written
 }
