@@ -31,7 +31,7 @@ func TestMigrationsBothWays(t *testing.T) {
 			t.Fatal(err)
 		}
 		list, err := m.Status(t.Context())
-		if err != nil || len(list) != int(known) {
+		if err != nil || list[len(list)-1].Version != known {
 			t.Fatalf("status %+v, %v", list, err)
 		}
 		for _, step := range list {

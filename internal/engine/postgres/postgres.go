@@ -105,6 +105,7 @@ type Store struct {
 	outdated   atomic.Bool // migrations are missing
 	closed     atomic.Bool
 	months     partitioned
+	traces     traces
 }
 
 // Open connects, migrates when asked to and opens the Store. The caller closes
@@ -118,7 +119,7 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 			return nil, err
 		}
 	}
-	s := &Store{clock: o.Clock, log: o.Logger, buckets: o.Buckets}
+	s := &Store{clock: o.Clock, log: o.Logger, buckets: o.Buckets, traces: traces{closing: make(chan struct{})}}
 	for b := range o.Buckets {
 		s.allBuckets = append(s.allBuckets, int32(b)) //nolint:gosec // a small number
 	}
@@ -225,6 +226,7 @@ func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return nil
 	}
+	s.traces.finish()
 	s.pool.Close()
 	s.metrics.unregister()
 	return nil

@@ -1,0 +1,51 @@
+//go:build integration
+
+package postgres
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"vote/internal/domain"
+)
+
+// TestErasedAreCleared looks for the versions of rows that held names and
+// addresses which were taken away.
+func TestErasedAreCleared(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, Options{})
+	users := addUsers(t, s, 20)
+	for i, u := range users {
+		if i%2 == 0 {
+			_, err := s.EraseUser(t.Context(), u, "")
+			must(t, err)
+			continue
+		}
+		key := fmt.Sprint("renamed", i)
+		_, err := s.UpdateUser(t.Context(), u, domain.UserUpdate{Username: key, UsernameKey: key})
+		must(t, err)
+	}
+	// Closed, it has cleared them.
+	other := openStore(t, Options{DSN: s.pool.Config().ConnString()})
+	must(t, s.Close())
+	_, err := other.pool.Exec(t.Context(), `CREATE EXTENSION pageinspect`)
+	must(t, err)
+	var dead, entries int
+	for deadline := time.Now().Add(time.Minute); ; {
+		must(t, other.pool.QueryRow(t.Context(), `SELECT count(*) FILTER (WHERE lp_flags = 1 AND t_xmax <> '0')
+			FROM generate_series(0, pg_relation_size('users') / current_setting('block_size')::integer - 1) b,
+				heap_page_items(get_raw_page('users', b::integer))`).Scan(&dead))
+		must(t, other.pool.QueryRow(t.Context(), `SELECT count(*)
+			FROM generate_series(1, pg_relation_size('users_email_key') / current_setting('block_size')::integer - 1) b,
+				bt_page_items('users_email_key', b::integer)`).Scan(&entries))
+		if dead == 0 && entries == 10 {
+			return
+		}
+		// A transaction of another test may have been able to see them.
+		if time.Now().After(deadline) {
+			t.Fatalf("%d old versions of rows, %d entries in the index", dead, entries)
+		}
+		must(t, other.vacuum())
+	}
+}
