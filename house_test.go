@@ -122,6 +122,7 @@ var clocks = map[string]string{
 	"internal/api/person.go: exportWriter.Write":              "the deadline of a socket is by the machine's clock",
 	"internal/ops/replay/wire.go: deadline":                   "the deadline of a socket is by the machine's clock",
 	"internal/engine/memory/bus.go: queue.failed":             "a timer waits for it, and timers go by the machine's clock",
+	"internal/engine/redis/dialer.go: deadline":               "the deadline of a socket is by the machine's clock",
 	"internal/voting/batcher.go: batcher.submit":              "how long a request waits in the queue is measured",
 	"internal/engine/sqlite/sqlite.go: Store.read":            "how long it takes is measured",
 	"internal/engine/sqlite/sqlite.go: Store.write":           "how long it takes is measured",

@@ -532,6 +532,10 @@ type Cache interface {
 	// Set keeps a value for at most life. The cache keeps the slice; the
 	// caller must not change it afterwards.
 	Set(ctx context.Context, key string, value []byte, life time.Duration)
+	// SetNewer is Set, unless the key has a value of a higher version: then it
+	// changes nothing. The version of a value is its first 8 bytes, big-endian
+	// and below 2^53; a value that is shorter is not kept.
+	SetNewer(ctx context.Context, key string, value []byte, life time.Duration)
 	// Delete forgets keys.
 	Delete(ctx context.Context, keys ...string)
 }

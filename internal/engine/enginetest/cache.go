@@ -3,6 +3,7 @@ package enginetest
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"strings"
 	"sync"
@@ -71,6 +72,49 @@ func TestCache(t *testing.T, open func(t *testing.T, clock domain.Clock) domain.
 		}
 		c.Set(ctx, "nil", nil, time.Hour)
 		get(t, c, "nil", "")
+	})
+	t.Run("only newer values", func(t *testing.T) {
+		t.Parallel()
+		c := open(t, newHandClock())
+		value := func(version uint64, text string) []byte {
+			return append(binary.BigEndian.AppendUint64(nil, version), text...)
+		}
+		set := func(version uint64, text string) { c.SetNewer(ctx, "k", value(version, text), time.Hour) }
+		set(3, "three")
+		get(t, c, "k", string(value(3, "three")))
+		set(2, "two")
+		get(t, c, "k", string(value(3, "three")))
+		set(3, "again")
+		get(t, c, "k", string(value(3, "again")))
+		set(1<<53-2, "next to last")
+		set(1<<53-1, "last")
+		set(1<<53-2, "next to last")
+		get(t, c, "k", string(value(1<<53-1, "last")))
+		c.SetNewer(ctx, "k", value(1<<53-1, "no life"), 0)
+		get(t, c, "k", string(value(1<<53-1, "last")))
+		c.Delete(ctx, "k")
+		set(0, "")
+		get(t, c, "k", string(value(0, "")))
+		c.Set(ctx, "k", []byte("short"), time.Hour)
+		c.SetNewer(ctx, "k", []byte("shorter"), time.Hour)
+		get(t, c, "k", "short")
+		set(1, "long")
+		get(t, c, "k", string(value(1, "long")))
+	})
+	t.Run("the newest of concurrent values stays", func(t *testing.T) {
+		t.Parallel()
+		c := open(t, newHandClock())
+		const writers, versions = 8, 50
+		var wg sync.WaitGroup
+		for w := range writers {
+			wg.Go(func() {
+				for v := range versions {
+					c.SetNewer(ctx, "k", binary.BigEndian.AppendUint64(nil, uint64(v*writers+w)), time.Hour)
+				}
+			})
+		}
+		wg.Wait()
+		get(t, c, "k", string(binary.BigEndian.AppendUint64(nil, writers*versions-1)))
 	})
 	t.Run("no life keeps nothing", func(t *testing.T) {
 		t.Parallel()

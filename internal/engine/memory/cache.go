@@ -3,6 +3,7 @@ package memory
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
 	"math"
 	"time"
 
@@ -91,6 +92,20 @@ func (c *Cache) Set(_ context.Context, key string, value []byte, life time.Durat
 	c.entries.Set(key, cached{value: value, life: life})
 	// A write that finds another one evicting leaves its own eviction to the
 	// next call; with an idle cache that may never come.
+	c.entries.CleanUp()
+}
+
+// SetNewer is Set, unless the key has a value of a higher version.
+func (c *Cache) SetNewer(_ context.Context, key string, value []byte, life time.Duration) {
+	if w := weight(key, value); life <= 0 || len(value) < 8 || w > c.bytes || w > math.MaxUint32 {
+		return
+	}
+	c.entries.Compute(key, func(old cached, found bool) (cached, otter.ComputeOp) {
+		if found && len(old.value) >= 8 && binary.BigEndian.Uint64(old.value) > binary.BigEndian.Uint64(value) {
+			return old, otter.CancelOp
+		}
+		return cached{value: value, life: life}, otter.WriteOp
+	})
 	c.entries.CleanUp()
 }
 
