@@ -6,7 +6,9 @@
 //     other or batches are announced out of order: an entry is only replaced by
 //     one of at least its version.
 //   - It was read from the store, or announced by [Stats.Apply], at most
-//     Config.Fresh before the call.
+//     Config.Fresh before the call. Only while the store cannot be asked it is
+//     the newest that this process, or the cache that all share, still knows,
+//     at most an hour old.
 //   - One query to the store is under way at a time. Readers that find nothing
 //     fresh meanwhile share the next one, so neither a hot poll nor a flushed
 //     cache can stampede.
@@ -27,7 +29,10 @@ import (
 
 // Config is what [New] needs. Zero numbers stand for the defaults.
 type Config struct {
-	Store      domain.Store
+	Store domain.Store
+	// Cache keeps counts for the time in which the store cannot be asked; nil:
+	// none.
+	Cache      domain.Cache
 	Clock      domain.Clock
 	Registerer prometheus.Registerer // nil: metrics are not exported
 	// Bytes bounds the cache; default 64 MiB.
@@ -48,6 +53,7 @@ type Stats struct {
 	clock domain.Clock
 	fresh time.Duration
 	cache *otter.Cache[domain.PollID, entry]
+	kept  kept
 
 	hits, misses prometheus.Counter
 
@@ -59,6 +65,7 @@ type Stats struct {
 type entry struct {
 	counts domain.Counts
 	at     time.Time // when the counts were true, or later
+	saved  time.Time // when they were given to be kept
 }
 
 type query struct {
@@ -82,11 +89,12 @@ func New(c Config) *Stats {
 	}, []string{"result"})
 	return &Stats{
 		store: c.Store, clock: c.Clock, fresh: c.Fresh, wake: make(chan struct{}, 1),
+		kept: kept{cache: c.Cache},
 		hits: requests.WithLabelValues("hit"), misses: requests.WithLabelValues("miss"),
 		cache: otter.Must(&otter.Options[domain.PollID, entry]{
 			MaximumWeight: uint64(max(c.Bytes, 0)),
 			Weigher: func(_ domain.PollID, e entry) uint32 {
-				return uint32(160 + 8*len(e.counts.Votes)) //nolint:gosec // at most domain.MaxOptions
+				return uint32(184 + 8*len(e.counts.Votes)) //nolint:gosec // at most domain.MaxOptions
 			},
 		}),
 	}
@@ -99,11 +107,11 @@ func (s *Stats) Get(ctx context.Context, id domain.PollID) (domain.Counts, error
 		return e, nil
 	}
 	found, err := s.ask(ctx, id)
-	if err != nil {
-		return domain.Counts{}, err
-	}
 	if c, ok := found[id]; ok {
 		return c, nil
+	}
+	if err != nil {
+		return domain.Counts{}, err
 	}
 	return domain.Counts{}, domain.E(domain.CodeNotFound, "There is no such poll.")
 }
@@ -122,12 +130,13 @@ func (s *Stats) GetMany(ctx context.Context, ids []domain.PollID) ([]domain.Coun
 	}
 	if len(stale) > 0 {
 		found, err := s.ask(ctx, stale...)
-		if err != nil {
-			return nil, err
-		}
 		for _, id := range stale {
-			if c, ok := found[id]; ok {
+			c, ok := found[id]
+			switch {
+			case ok:
 				have[id] = c
+			case err != nil:
+				return nil, err // whether there is such a poll is not known
 			}
 		}
 	}
@@ -151,7 +160,7 @@ func (s *Stats) cached(id domain.PollID) (domain.Counts, bool) {
 }
 
 // ask joins the next query and waits for its answer, which is shared: callers
-// only read it.
+// only read it. With an error, there may be something for some polls.
 func (s *Stats) ask(ctx context.Context, ids ...domain.PollID) (map[domain.PollID]domain.Counts, error) {
 	s.mu.Lock()
 	if s.next == nil {
@@ -178,8 +187,14 @@ func (s *Stats) ask(ctx context.Context, ids ...domain.PollID) (map[domain.PollI
 	}
 }
 
-// Run asks the store for what readers lack, until ctx ends.
+// Run asks the store for what readers lack, and keeps what has changed in the
+// cache, until ctx ends.
 func (s *Stats) Run(ctx context.Context) error {
+	if s.kept.cache != nil {
+		var saving sync.WaitGroup
+		saving.Go(func() { s.kept.run(ctx) })
+		defer saving.Wait()
+	}
 	for {
 		select {
 		case <-s.wake:
@@ -198,38 +213,76 @@ func (s *Stats) Run(ctx context.Context) error {
 
 func (s *Stats) answer(ctx context.Context, q *query) {
 	defer close(q.done)
-	ctx, cancel := context.WithTimeout(ctx, queryLimit)
+	asking, cancel := context.WithTimeout(ctx, queryLimit)
 	defer cancel()
 	ids := make([]domain.PollID, 0, len(q.ids))
 	for id := range q.ids {
 		ids = append(ids, id)
 	}
 	at := s.clock.Now()
-	counts, err := s.store.Counts(ctx, ids)
+	counts, err := s.store.Counts(asking, ids)
 	if err != nil {
 		q.err = err
+		if domain.CodeOf(err) == domain.CodeUnavailable {
+			q.found = s.recall(ctx, ids)
+		}
 		return
 	}
 	q.found = make(map[domain.PollID]domain.Counts, len(counts))
 	for _, c := range counts {
 		q.found[c.Poll] = s.keep(c, at)
 	}
+	for _, id := range ids {
+		if _, ok := q.found[id]; !ok {
+			s.lost(id)
+		}
+	}
+}
+
+// recall returns the newest that is still known of polls.
+func (s *Stats) recall(ctx context.Context, ids []domain.PollID) map[domain.PollID]domain.Counts {
+	found := make(map[domain.PollID]domain.Counts)
+	for _, id := range ids {
+		c, ok := s.kept.get(ctx, id)
+		if e, here := s.cache.GetIfPresent(id); here && s.clock.Now().Sub(e.at) < keptLife && (!ok || e.counts.Version() > c.Version()) {
+			c, ok = e.counts, true
+		}
+		if ok {
+			found[id] = c
+		}
+	}
+	return found
+}
+
+// lost takes note of a poll that is no longer to be seen.
+func (s *Stats) lost(id domain.PollID) {
+	if _, known := s.cache.Invalidate(id); known {
+		s.kept.later(id, nil)
+	}
 }
 
 // keep makes c the poll's cached counts unless newer ones are there, and
 // returns the newest.
 func (s *Stats) keep(c domain.Counts, at time.Time) domain.Counts {
+	save, now := false, s.clock.Now()
 	e, _ := s.cache.Compute(c.Poll, func(old entry, found bool) (entry, otter.ComputeOp) {
 		if found && old.counts.Version() > c.Version() {
 			return old, otter.CancelOp
+		}
+		saved := old.saved
+		if save = old.counts.Version() < c.Version() || now.Sub(saved) > keptLife/2; save {
+			saved = now
 		}
 		// Counts never fall, so counts of the same or a higher version are also
 		// at least as fresh as what they replace.
 		if found && old.at.After(at) {
 			at = old.at
 		}
-		return entry{counts: c, at: at}, otter.WriteOp
+		return entry{counts: c, at: at, saved: saved}, otter.WriteOp
 	})
+	if save {
+		s.kept.later(c.Poll, &c)
+	}
 	return e.counts
 }
 
@@ -242,4 +295,7 @@ func (s *Stats) Apply(o domain.Outcome) {
 }
 
 // Forget drops a poll that was hidden or deleted.
-func (s *Stats) Forget(id domain.PollID) { s.cache.Invalidate(id) }
+func (s *Stats) Forget(id domain.PollID) {
+	s.cache.Invalidate(id)
+	s.kept.later(id, nil)
+}

@@ -3,6 +3,7 @@ package live_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"vote/internal/domain"
+	"vote/internal/engine/memory"
 	"vote/internal/engine/sqlite"
 	"vote/internal/live"
 )
@@ -51,6 +53,7 @@ func (c *counting) Counts(ctx context.Context, ids []domain.PollID) ([]domain.Co
 type world struct {
 	clock *clock
 	store *counting
+	cache domain.Cache
 	stats *live.Stats
 	user  domain.UserID
 	polls []domain.PollID
@@ -65,19 +68,13 @@ func newWorld(t *testing.T, before func()) *world {
 		t.Fatal(err)
 	}
 	w.store = &counting{Store: store, before: before}
-	w.stats = live.New(live.Config{Store: w.store, Clock: w.clock})
-	running, stop := context.WithCancel(ctx)
-	done := make(chan error, 1)
-	go func() { done <- w.stats.Run(running) }()
+	w.cache = memory.NewCache(memory.CacheOptions{Bytes: 1 << 20, Clock: w.clock})
 	t.Cleanup(func() {
-		stop()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
 		if err := store.Close(); err != nil {
 			t.Error(err)
 		}
 	})
+	w.stats = w.instance(t)
 	u, err := store.CreateUser(ctx, domain.NewUser{Username: "ada", UsernameKey: "ada", Email: "a@b.cd", EmailKey: "a@b.cd", PasswordHash: "x"},
 		domain.Session{ID: "s", CreatedAt: w.clock.Now(), ExpiresAt: w.clock.Now().Add(time.Hour)}, domain.TokenHash{1})
 	if err != nil {
@@ -98,6 +95,22 @@ func newWorld(t *testing.T, before func()) *world {
 		w.polls = append(w.polls, p.Poll.ID)
 	}
 	return w
+}
+
+// instance returns another Stats over the same store and cache.
+func (w *world) instance(t *testing.T) *live.Stats {
+	t.Helper()
+	stats := live.New(live.Config{Store: w.store, Cache: w.cache, Clock: w.clock})
+	running, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- stats.Run(running) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return stats
 }
 
 func (w *world) interact(t *testing.T, in domain.Interaction) domain.Outcome {
@@ -236,5 +249,86 @@ func TestFaultsReachTheReaderAndAreNotKept(t *testing.T) {
 	cancel()
 	if _, err := w.stats.Get(gone, w.polls[1]); domain.CodeOf(err) != domain.CodeUnavailable {
 		t.Fatalf("%v for a caller that left, want unavailable", err)
+	}
+}
+
+// While the store is away the newest counts that anybody kept are answered, and
+// nothing is said of a poll that nobody knows.
+func TestCountsWithoutTheStore(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	ctx := context.Background()
+	other := w.instance(t)
+	w.version(t, w.polls[1])
+	if _, err := other.Get(ctx, w.polls[0]); err != nil { // it knows an old version
+		t.Fatal(err)
+	}
+	w.stats.Apply(w.interact(t, domain.Interaction{Poll: w.polls[0], Option: 1}))
+	kept := func(poll domain.PollID, version byte) func() bool {
+		return func() bool {
+			b, ok := w.cache.Get(ctx, fmt.Sprintf("poll:stats:%d", poll))
+			return ok && b[7] == version
+		}
+	}
+	eventually(t, "the vote is kept", kept(w.polls[0], 1))
+	eventually(t, "what was read is kept", kept(w.polls[1], 0))
+
+	away := error(domain.E(domain.CodeUnavailable, "away"))
+	w.store.err.Store(&away)
+	w.clock.advance(10 * time.Minute)
+	c, err := other.Get(ctx, w.polls[0])
+	if err != nil || c.Poll != w.polls[0] || c.Version() != 1 || c.Votes[1] != 1 {
+		t.Errorf("%+v, %v; want the vote that another instance kept", c, err)
+	}
+	if list, err := other.GetMany(ctx, w.polls[:2]); err != nil || len(list) != 2 {
+		t.Errorf("%+v, %v; want both", list, err)
+	}
+	if _, err := other.Get(ctx, w.polls[2]); domain.CodeOf(err) != domain.CodeUnavailable {
+		t.Errorf("of a poll that nobody knows: %v, want unavailable", err)
+	}
+	if _, err := other.GetMany(ctx, w.polls); domain.CodeOf(err) != domain.CodeUnavailable {
+		t.Errorf("of three, one unknown: %v, want unavailable", err)
+	}
+	// Without the cache too, what the instance itself knows.
+	w.cache.Delete(ctx, fmt.Sprintf("poll:stats:%d", w.polls[0]))
+	if c, err := w.stats.Get(ctx, w.polls[0]); err != nil || c.Version() != 1 {
+		t.Errorf("%+v, %v; want what is remembered", c, err)
+	}
+	// Not for ever, and never before the store that is back.
+	w.clock.advance(time.Hour)
+	if _, err := w.stats.Get(ctx, w.polls[0]); domain.CodeOf(err) != domain.CodeUnavailable {
+		t.Errorf("after an hour: %v, want unavailable", err)
+	}
+	w.store.err.Store(nil)
+	if c, err := other.Get(ctx, w.polls[0]); err != nil || c.Version() != 1 {
+		t.Errorf("%+v, %v; want what the store says", c, err)
+	}
+}
+
+// A poll that was hidden is forgotten by the cache when anybody learns of it.
+func TestHiddenPollLeavesTheCache(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	ctx := context.Background()
+	key := fmt.Sprintf("poll:stats:%d", w.polls[0])
+	gone := func() bool { _, ok := w.cache.Get(ctx, key); return !ok }
+	w.version(t, w.polls[0])
+	eventually(t, "kept", func() bool { return !gone() })
+	if _, err := w.store.SetPollState(ctx, w.polls[0], domain.PollHidden); err != nil {
+		t.Fatal(err)
+	}
+	w.clock.advance(time.Second)
+	if _, err := w.stats.Get(ctx, w.polls[0]); domain.CodeOf(err) != domain.CodeNotFound {
+		t.Fatalf("%v, want not_found", err)
+	}
+	eventually(t, "forgotten", gone)
+}
+
+func eventually(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !cond(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not in time: %s", what)
+		}
 	}
 }
