@@ -26,7 +26,10 @@ const (
 
 // Config is what an [Account] needs. Store and Secret must be given.
 type Config struct {
-	Store      domain.Store
+	Store domain.Store
+	// Cache tells processes of sessions that others ended; nil: they only learn
+	// it from the store.
+	Cache      domain.Cache
 	Clock      domain.Clock          // default: the machine's
 	Logger     *slog.Logger          // default: none
 	Registerer prometheus.Registerer // nil: metrics are not registered
@@ -126,7 +129,7 @@ func New(cfg Config) *Account {
 		signer: newSigner(slices.Clone(cfg.Secret), cfg.TokenLife, cfg.Random),
 		tokens: newTokenCache(tokenCacheSize),
 		ended: &endedSessions{
-			store: cfg.Store, clock: cfg.Clock, keep: cfg.TokenLife + endedMargin, metrics: m,
+			store: cfg.Store, cache: cfg.Cache, clock: cfg.Clock, keep: cfg.TokenLife + endedMargin, metrics: m,
 		},
 		metrics:     m,
 		followEvery: followEvery,
@@ -391,14 +394,15 @@ func (a *Account) Logout(ctx context.Context, id Identity, refreshToken string) 
 	if err := a.store.EndSession(ctx, id.User, session); err != nil && domain.CodeOf(err) != domain.CodeNotFound {
 		return err
 	}
-	a.ended.add(session)
+	a.ended.add(ctx, session)
 	a.metrics.logouts.Inc()
 	return nil
 }
 
-// Authenticate returns who an access token stands for. It looks at memory only.
+// Authenticate returns who an access token stands for. It looks at memory only,
+// and, when it meets a token for the first time, at the cache.
 // Errors: CodeUnauthorized; CodeStarting before the first [Account.Load].
-func (a *Account) Authenticate(token string) (Identity, error) {
+func (a *Account) Authenticate(ctx context.Context, token string) (Identity, error) {
 	if !a.ended.loaded.Load() {
 		return Identity{}, domain.E(domain.CodeStarting, "The server is starting.")
 	}
@@ -410,6 +414,7 @@ func (a *Account) Authenticate(token string) (Identity, error) {
 			return Identity{}, unauthorized()
 		}
 		a.tokens.put(v)
+		a.ended.look(ctx, v.Session)
 	} else {
 		a.metrics.tokenHits.Inc()
 	}

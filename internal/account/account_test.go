@@ -70,7 +70,7 @@ func (f *fixture) register(name string) Tokens {
 // authenticated fails unless Authenticate gives this code.
 func (f *fixture) authenticated(tk Tokens, want domain.Code) Identity {
 	f.t.Helper()
-	id, err := f.Authenticate(tk.Token)
+	id, err := f.Authenticate(context.Background(), tk.Token)
 	if domain.CodeOf(err) != want {
 		f.t.Errorf("access token: %v, want %q", err, want)
 	}
@@ -462,7 +462,7 @@ func TestOtherInstances(t *testing.T) {
 	deadline := time.Now().Add(10 * time.Second)
 	for _, tk := range over {
 		for {
-			if _, err := two.Authenticate(tk.Token); domain.CodeOf(err) == domain.CodeUnauthorized {
+			if _, err := two.Authenticate(context.Background(), tk.Token); domain.CodeOf(err) == domain.CodeUnauthorized {
 				break
 			}
 			if time.Now().After(deadline) {

@@ -12,7 +12,9 @@
 //     rotates it in one transaction, and the second use ends its session.
 //   - The sessions that ended within the life of an access token are in memory
 //     (endedSessions). A session enters that set before the call that ended it
-//     here returns, and within followEvery when it was ended elsewhere. It
+//     here returns, and within followEvery when it was ended elsewhere: the
+//     store is followed, and the cache, asked when a token is met for the first
+//     time, can only be quicker. It
 //     leaves when no access token of it can be alive. Until the set was loaded
 //     once, no access token is accepted.
 //   - An access token is at most Config.TokenLife old, whatever its exp says,

@@ -21,11 +21,14 @@ const (
 	endedMargin = 10 * time.Minute
 	// followTimeout bounds one reading.
 	followTimeout = 10 * time.Second
+	// toldLife is how long the cache tells of an end.
+	toldLife = 24 * time.Hour
 )
 
 // endedSessions is the set of sessions whose access tokens are refused.
 type endedSessions struct {
 	store   domain.Store
+	cache   domain.Cache // nil: none
 	clock   domain.Clock
 	keep    time.Duration // how long an end is remembered
 	metrics *metrics
@@ -43,8 +46,31 @@ func (e *endedSessions) has(session string) bool {
 	return ended
 }
 
-// add adds a session that ended now.
-func (e *endedSessions) add(session string) { e.remember(session, e.clock.Now()) }
+// add adds a session that ended now, and tells the other processes.
+func (e *endedSessions) add(ctx context.Context, session string) {
+	e.remember(session, e.clock.Now())
+	if e.cache != nil {
+		e.cache.Set(context.WithoutCancel(ctx), toldKey(session), toldEnded, toldLife)
+	}
+}
+
+// toldKey is where the cache tells that a session ended: whatever the value,
+// since a session that ended never lives again. Whoever finds nothing there knows
+// nothing, and follows the store.
+func toldKey(session string) string { return "session:" + session }
+
+var toldEnded = []byte("ended")
+
+// look finds out whether another process ended a session that this one has not
+// met yet, which it would else learn with the next reading.
+func (e *endedSessions) look(ctx context.Context, session string) {
+	if e.cache == nil || e.has(session) {
+		return
+	}
+	if _, ended := e.cache.Get(ctx, toldKey(session)); ended {
+		e.remember(session, e.clock.Now())
+	}
+}
 
 func (e *endedSessions) remember(session string, at time.Time) {
 	if _, known := e.ends.Swap(session, at); !known {

@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"vote/internal/domain"
+	"vote/internal/engine/memory"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -33,7 +34,7 @@ func TestNothingIsAcceptedBeforeTheFirstLoad(t *testing.T) {
 	check := func(ended, alive domain.Code) {
 		t.Helper()
 		for i, want := range []domain.Code{ended, alive} {
-			if _, err := a.Authenticate(tokens[i]); domain.CodeOf(err) != want {
+			if _, err := a.Authenticate(context.Background(), tokens[i]); domain.CodeOf(err) != want {
 				t.Errorf("token %d: %v, want %q", i, err, want)
 			}
 		}
@@ -70,7 +71,7 @@ func TestRun(t *testing.T) {
 		}
 		check := func(token string, want domain.Code) {
 			t.Helper()
-			if _, err := a.Authenticate(token); domain.CodeOf(err) != want {
+			if _, err := a.Authenticate(context.Background(), token); domain.CodeOf(err) != want {
 				t.Errorf("%v, want %q", err, want)
 			}
 		}
@@ -238,8 +239,8 @@ func TestRememberCountsOnce(t *testing.T) {
 	t.Parallel()
 	r := prometheus.NewRegistry()
 	a := New(Config{Store: &endedLog{}, Clock: newTestClock(), Secret: []byte(testSecret), Registerer: r})
-	a.ended.add("s")
-	a.ended.add("s")
+	a.ended.add(context.Background(), "s")
+	a.ended.add(context.Background(), "s")
 	a.ended.remember("s", a.clock.Now().Add(-48*time.Hour))
 	if n := metric(t, r, "vote_ended_sessions"); n != 1 {
 		t.Errorf("%v ended sessions", n)
@@ -263,4 +264,31 @@ func TestNewNeedsStoreAndSecret(t *testing.T) {
 			New(cfg)
 		}()
 	}
+}
+
+// An instance that has not read the store again learns of an end from the cache
+// when it meets the session's token, and not from an empty cache.
+func TestEndIsToldThroughTheCache(t *testing.T) {
+	t.Parallel()
+	one := newFixture(t)
+	two, three := instance(t, one.store, one.clock), instance(t, one.store, one.clock)
+	cache := memory.NewCache(memory.CacheOptions{Bytes: 1 << 20, Clock: one.clock})
+	for _, f := range []*fixture{one, two, three} {
+		f.ended.cache = cache
+	}
+	ended, alive := one.register("ended"), one.register("alive")
+	three.authenticated(ended, "") // it knows the token already
+	if err := one.Logout(t.Context(), one.authenticated(ended, ""), ""); err != nil {
+		t.Fatal(err)
+	}
+	two.authenticated(ended, domain.CodeUnauthorized)
+	two.authenticated(alive, "")
+	three.authenticated(alive, "")
+	if err := three.ended.follow(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	three.authenticated(ended, domain.CodeUnauthorized)
+	// A cache that lost it takes nothing back.
+	cache.Delete(t.Context(), toldKey(one.sessionOf(ended)))
+	two.authenticated(ended, domain.CodeUnauthorized)
 }

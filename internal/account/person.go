@@ -143,7 +143,7 @@ func (a *Account) change(
 		return domain.AccountChange{}, gone(err)
 	}
 	for _, session := range c.Ended {
-		a.ended.add(session)
+		a.ended.add(ctx, session)
 	}
 	return c, nil
 }
@@ -171,7 +171,7 @@ func (a *Account) EndSession(ctx context.Context, user domain.UserID, session st
 	if err != nil {
 		return err
 	}
-	a.ended.add(session)
+	a.ended.add(ctx, session)
 	a.metrics.logouts.Inc()
 	return nil
 }

@@ -131,16 +131,16 @@ func TestIssuedToken(t *testing.T) {
 		t.Errorf("header %v, claims %v", header, body)
 	}
 	for range 2 { // verified, then remembered
-		if id, err := a.Authenticate(tokens.Token); err != nil || id != (Identity{User: 42, Session: "session"}) {
+		if id, err := a.Authenticate(context.Background(), tokens.Token); err != nil || id != (Identity{User: 42, Session: "session"}) {
 			t.Errorf("%v, %v", id, err)
 		}
 	}
 	clock.Advance(tokens.ExpiresAt.Sub(clock.Now()) - 1)
-	if _, err := a.Authenticate(tokens.Token); err != nil {
+	if _, err := a.Authenticate(context.Background(), tokens.Token); err != nil {
 		t.Errorf("just before its end: %v", err)
 	}
 	clock.Advance(1)
-	if _, err := a.Authenticate(tokens.Token); domain.CodeOf(err) != domain.CodeUnauthorized {
+	if _, err := a.Authenticate(context.Background(), tokens.Token); domain.CodeOf(err) != domain.CodeUnauthorized {
 		t.Errorf("at its end: %v", err)
 	}
 	other, err := a.issue(domain.User{ID: 42}, "session", "", clock.Now())
@@ -169,13 +169,13 @@ func TestTokensRefused(t *testing.T) {
 	}
 	signed := func(c map[string]any) string { return encode(hs256, c, testSecret) }
 	token := signed(good)
-	if _, err := a.Authenticate(token); err != nil {
+	if _, err := a.Authenticate(context.Background(), token); err != nil {
 		t.Fatalf("the token that the others are made from: %v", err)
 	}
 	for name, c := range map[string]map[string]any{
 		"a clock half a minute ahead": with("iat", now+30), "one audience as a list": with("aud", []string{"vote"}), "more claims": with("nbf", now),
 	} {
-		if _, err := a.Authenticate(signed(c)); err != nil {
+		if _, err := a.Authenticate(context.Background(), signed(c)); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -225,18 +225,18 @@ func TestTokensRefused(t *testing.T) {
 	}
 	for name, token := range tokens {
 		for range 2 { // the second time it may be remembered
-			if id, err := a.Authenticate(token); domain.CodeOf(err) != domain.CodeUnauthorized || id != (Identity{}) {
+			if id, err := a.Authenticate(context.Background(), token); domain.CodeOf(err) != domain.CodeUnauthorized || id != (Identity{}) {
 				t.Errorf("%s: %v, %v", name, id, err)
 			}
 		}
 	}
 	// A token that says it lives longer than tokens do, does not.
 	long := signed(with("exp", now+86400))
-	if _, err := a.Authenticate(long); err != nil {
+	if _, err := a.Authenticate(context.Background(), long); err != nil {
 		t.Error(err)
 	}
 	clock.Advance(time.Hour)
-	if _, err := a.Authenticate(long); domain.CodeOf(err) != domain.CodeUnauthorized {
+	if _, err := a.Authenticate(context.Background(), long); domain.CodeOf(err) != domain.CodeUnauthorized {
 		t.Errorf("older than the life of tokens: %v", err)
 	}
 }
@@ -266,7 +266,7 @@ func TestRememberedTokensChangeNothing(t *testing.T) {
 			},
 			"end": func(t *rapid.T) {
 				s := sessions.Draw(t, "session")
-				a.ended.add(s)
+				a.ended.add(context.Background(), s)
 				ended[s] = true
 			},
 			"authenticate": func(t *rapid.T) {
@@ -280,7 +280,7 @@ func TestRememberedTokensChangeNothing(t *testing.T) {
 				}
 				fresh, err := a.signer.verify(token)
 				want := err == nil && fresh.good(clock.Now()) && !ended[fresh.Session]
-				id, err := a.Authenticate(token)
+				id, err := a.Authenticate(context.Background(), token)
 				if (err == nil) != want || (want && id != fresh.Identity) {
 					t.Fatalf("accepted %v as %v, want %v", err == nil, id, want)
 				}
@@ -323,7 +323,7 @@ func FuzzTokens(f *testing.F) {
 	f.Add(encode(map[string]any{"alg": "none"}, map[string]any{"sub": "1"}, ""))
 	f.Add(strings.Repeat("A", 43))
 	f.Fuzz(func(t *testing.T, token string) {
-		if _, err := a.Authenticate(token); (err == nil) != issued[token] {
+		if _, err := a.Authenticate(context.Background(), token); (err == nil) != issued[token] {
 			t.Fatalf("accepted: %v, issued: %v", err == nil, issued[token])
 		}
 		if h, ok := hashRefreshToken(token); ok {
@@ -355,7 +355,7 @@ func FuzzClaims(f *testing.F) {
 		text := base64.RawURLEncoding.EncodeToString([]byte(header)) + "." + base64.RawURLEncoding.EncodeToString([]byte(body))
 		mac := hmac.New(sha256.New, []byte(testSecret))
 		mac.Write([]byte(text))
-		who, err := a.Authenticate(text + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil)))
+		who, err := a.Authenticate(context.Background(), text+"."+base64.RawURLEncoding.EncodeToString(mac.Sum(nil)))
 		if err != nil {
 			if header == `{"alg":"HS256","typ":"JWT"}` && body == claims("") {
 				t.Fatalf("a good token: %v", err)
@@ -397,7 +397,7 @@ func BenchmarkAuthenticate(b *testing.B) {
 	b.Run("remembered", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			if _, err := a.Authenticate(tk.Token); err != nil {
+			if _, err := a.Authenticate(context.Background(), tk.Token); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -406,7 +406,7 @@ func BenchmarkAuthenticate(b *testing.B) {
 		b.ReportAllocs()
 		b.RunParallel(func(p *testing.PB) {
 			for p.Next() {
-				if _, err := a.Authenticate(tk.Token); err != nil {
+				if _, err := a.Authenticate(context.Background(), tk.Token); err != nil {
 					b.Error(err)
 				}
 			}

@@ -203,7 +203,7 @@ func (c *call) authenticate() {
 	if len(given) > 1 || len(given[0]) <= len(scheme) || !strings.EqualFold(given[0][:len(scheme)], scheme) {
 		return
 	}
-	who, err := c.s.account.Authenticate(strings.TrimSpace(given[0][len(scheme):]))
+	who, err := c.s.account.Authenticate(c.context(), strings.TrimSpace(given[0][len(scheme):]))
 	if err == nil {
 		c.token, c.who = tokenValid, who
 	}

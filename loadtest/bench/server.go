@@ -73,7 +73,7 @@ func serveBare(ctx context.Context, folder string) error {
 	g := gin.New()
 	signedIn := func(c *gin.Context) bool {
 		token, _ := strings.CutPrefix(c.GetHeader("Authorization"), "Bearer ")
-		if _, err := accounts.Authenticate(token); err != nil {
+		if _, err := accounts.Authenticate(c.Request.Context(), token); err != nil {
 			c.Status(http.StatusUnauthorized)
 			return false
 		}
