@@ -16,7 +16,8 @@ import (
 // Config is what [New] needs. Zero numbers stand for the defaults.
 type Config struct {
 	Store domain.Store
-	// Cache keeps large seen sets for all instances; nil: none.
+	// Cache keeps large seen sets and the newest ranking for all instances; nil:
+	// none.
 	Cache      domain.Cache
 	Clock      domain.Clock
 	Logger     *slog.Logger
@@ -104,7 +105,7 @@ func New(cfg Config) *Feed {
 		tagList:  &tagList{ix: ix, clock: cfg.Clock},
 		seen:     newSeenCache(cfg, ix, m),
 		bodies:   newBodies(cfg, m),
-		rankings: newRankings(cfg),
+		rankings: newRankings(cfg, ix),
 		wake:     make(chan struct{}, 1),
 	}
 	f.popular.turn = make(chan struct{}, 1)
@@ -294,12 +295,17 @@ func (f *Feed) makeRanking(ctx context.Context, every time.Duration) error {
 	}
 	f.metrics.rank.Observe(time.Since(began).Seconds())
 	f.rankings.add(r)
+	f.rankings.share(ctx, r)
 	return nil
 }
 
 func (f *Feed) readRanking(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, queryLimit)
 	defer cancel()
+	if r, ok := f.rankings.shared(ctx); ok {
+		f.rankings.add(r)
+		return nil
+	}
 	r, err := f.store.RankingByID(ctx, 0)
 	if domain.CodeOf(err) == domain.CodeCursorExpired {
 		return nil // nobody has made one yet

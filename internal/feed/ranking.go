@@ -2,6 +2,9 @@ package feed
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
 	"slices"
 	"sync"
 	"time"
@@ -30,7 +33,9 @@ type ranking struct {
 // rankings keeps the stored rankings whose cursors may still come.
 type rankings struct {
 	store domain.Store
+	cache domain.Cache // nil: none
 	clock domain.Clock
+	ix    *index
 
 	mu     sync.RWMutex
 	newest *ranking // nil while there is none
@@ -39,8 +44,8 @@ type rankings struct {
 	loading sync.Mutex // one look-up of an old ranking at a time
 }
 
-func newRankings(cfg Config) *rankings {
-	return &rankings{store: cfg.Store, clock: cfg.Clock, byID: make(map[int64]*ranking)}
+func newRankings(cfg Config, ix *index) *rankings {
+	return &rankings{store: cfg.Store, cache: cfg.Cache, clock: cfg.Clock, ix: ix, byID: make(map[int64]*ranking)}
 }
 
 // add takes in a stored ranking.
@@ -111,4 +116,87 @@ func (rs *rankings) due(polls int) (every time.Duration, due bool) {
 	default:
 		return rankEvery, rs.clock.Now().Sub(r.at) >= rankEvery
 	}
+}
+
+const (
+	// hotKey is where the cache keeps the newest ranking.
+	hotKey  = "poll:stats:hot"
+	hotLife = time.Hour
+)
+
+// share gives a ranking that was made to those who only read them.
+func (rs *rankings) share(ctx context.Context, r domain.Ranking) {
+	if rs.cache == nil || len(r.Positions) == 0 {
+		return
+	}
+	if hottest := rs.ix.idAt(r.Positions[0]); hottest != 0 {
+		rs.cache.SetNewer(ctx, hotKey, encodeRanking(r, hottest), hotLife)
+	}
+}
+
+// shared returns the ranking in the cache while no newer one can be due: a value
+// that was not replaced, because its successor did not reach the cache, is
+// passed over once it is as old as a ranking becomes. Its hottest poll tells a
+// ranking of another database apart.
+func (rs *rankings) shared(ctx context.Context) (domain.Ranking, bool) {
+	if rs.cache == nil {
+		return domain.Ranking{}, false
+	}
+	b, ok := rs.cache.Get(ctx, hotKey)
+	if !ok {
+		return domain.Ranking{}, false
+	}
+	r, hottest, err := decodeRanking(b)
+	age := rs.clock.Now().Sub(r.At)
+	ok = err == nil && age >= 0 && age < rankEvery && rs.ix.idAt(r.Positions[0]) == hottest
+	return r, ok
+}
+
+// The value of hotKey: the ranking's id in 8 bytes, big-endian, as
+// [domain.Cache.SetNewer] wants it; when it was made, in microseconds since
+// 1970, likewise; the id of the hottest poll and the positions, hottest first,
+// as unsigned varints; CRC-32 (IEEE) of everything before, 4 bytes, big-endian.
+func encodeRanking(r domain.Ranking, hottest domain.PollID) []byte {
+	b := make([]byte, 0, 32+4*len(r.Positions))
+	b = binary.BigEndian.AppendUint64(b, uint64(r.ID)) //nolint:gosec // positive
+	b = binary.BigEndian.AppendUint64(b, uint64(r.At.UnixMicro()))
+	b = binary.AppendUvarint(b, uint64(hottest)) //nolint:gosec // positive
+	for _, p := range r.Positions {
+		b = binary.AppendUvarint(b, uint64(p))
+	}
+	return binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(b))
+}
+
+var errRankingFormat = errors.New("malformed ranking")
+
+// decodeRanking reads what encodeRanking wrote and refuses anything else.
+func decodeRanking(b []byte) (r domain.Ranking, hottest domain.PollID, err error) {
+	if len(b) < 22 {
+		return r, 0, errRankingFormat
+	}
+	b, sum := b[:len(b)-4], binary.BigEndian.Uint32(b[len(b)-4:])
+	if crc32.ChecksumIEEE(b) != sum {
+		return r, 0, errRankingFormat
+	}
+	r.ID = int64(binary.BigEndian.Uint64(b))                           //nolint:gosec // as it was written
+	r.At = time.UnixMicro(int64(binary.BigEndian.Uint64(b[8:]))).UTC() //nolint:gosec // as it was written
+	for b = b[16:]; len(b) > 0; {
+		n, size := binary.Uvarint(b)
+		if size <= 0 {
+			return domain.Ranking{}, 0, errRankingFormat
+		}
+		b = b[size:]
+		switch {
+		case hottest == 0:
+			hottest = domain.PollID(n) //nolint:gosec // as it was written
+		case n == 0 || n > uint64(maxPosition):
+			return domain.Ranking{}, 0, errRankingFormat
+		default:
+			r.Positions = append(r.Positions, domain.Position(n))
+		}
+	}
+	if len(r.Positions) == 0 {
+		return domain.Ranking{}, 0, errRankingFormat
+	}
+	return r, hottest, nil
 }

@@ -10,7 +10,11 @@ import (
 	"vote/internal/domain"
 )
 
-// seenKey is where the cache keeps what a user has seen, votes and skips in one.
+// seenKey is where the cache keeps what a user has seen, votes and skips in one:
+// a page leaves out both, so it reads one value. What is there may be old. It is
+// used only when the user's version, read from the store after the page was asked
+// for, is at most as far ahead as there are positions that came with it, which
+// are then added; and only when its newest poll is where this database has it.
 func seenKey(user domain.UserID) string {
 	return "poll:feed:user:" + strconv.FormatInt(int64(user), 10) + ":voted"
 }
