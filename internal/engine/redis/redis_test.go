@@ -20,6 +20,7 @@ import (
 	"vote/internal/engine/enginetest"
 	"vote/internal/engine/memory"
 	"vote/internal/engine/redis"
+	"vote/internal/testservers/local"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -96,14 +97,14 @@ func (l ownWindows) Refund(ctx context.Context, key string, n int) {
 var opened atomic.Int64
 
 func TestCache(t *testing.T) {
-	r := open(t, options(startRedis(t).address))
+	r := open(t, options(startRedis(t).Address()))
 	enginetest.TestCache(t, func(*testing.T, domain.Clock) domain.Cache {
 		return ownKeys{redis.NewCache(r), fmt.Sprint("test:", opened.Add(1), ":")}
 	}, enginetest.CacheDifferences{OwnTime: true})
 }
 
 func TestLimiter(t *testing.T) {
-	r := open(t, options(startRedis(t).address))
+	r := open(t, options(startRedis(t).Address()))
 	enginetest.TestLimiter(t, func(*testing.T, domain.Clock) domain.Limiter {
 		return ownWindows{newLimiter(r), fmt.Sprint("test:", opened.Add(1), ":")}
 	}, enginetest.LimiterDifferences{OwnTime: true})
@@ -114,7 +115,7 @@ func TestLimiterOfSeveralInstances(t *testing.T) {
 	s := startRedis(t)
 	var instances []*redis.Limiter
 	for range 3 {
-		instances = append(instances, newLimiter(open(t, options(s.address))))
+		instances = append(instances, newLimiter(open(t, options(s.Address()))))
 	}
 	const limit, rounds = 100, 20
 	for round := range rounds {
@@ -155,7 +156,7 @@ func TestLimiterWindowIsExactAcrossInstances(t *testing.T) {
 	}
 	var wg sync.WaitGroup
 	for w := range 3 {
-		l := newLimiter(open(t, options(s.address)))
+		l := newLimiter(open(t, options(s.Address())))
 		for range workers / 3 {
 			wg.Go(func() {
 				for i := w; !done(); i++ {
@@ -186,7 +187,7 @@ func TestLimiterWindowIsExactAcrossInstances(t *testing.T) {
 func TestLimiterBoundsAKey(t *testing.T) {
 	t.Parallel()
 	s := startRedis(t)
-	l := newLimiter(open(t, options(s.address)))
+	l := newLimiter(open(t, options(s.Address())))
 	const limit = 5000
 	granted := 0
 	for granted < limit {
@@ -203,7 +204,7 @@ func TestLimiterBoundsAKey(t *testing.T) {
 		t.Fatalf("granted %d of %d, then %+v", granted, limit, g)
 	}
 	var size int
-	if _, err := fmt.Sscanf(s.command("STRLEN", "k"), ":%d", &size); err != nil || size < 36 || size > 13_000 {
+	if _, err := fmt.Sscan(s.do("STRLEN", "k"), &size); err != nil || size < 36 || size > 13_000 {
 		t.Errorf("the value has %d bytes (%v)", size, err)
 	}
 	l.Refund(t.Context(), "k", limit-1)
@@ -215,14 +216,14 @@ func TestLimiterBoundsAKey(t *testing.T) {
 func TestLimiterValuesEnd(t *testing.T) {
 	t.Parallel()
 	s := startRedis(t)
-	l := newLimiter(open(t, options(s.address)))
+	l := newLimiter(open(t, options(s.Address())))
 	l.Take(t.Context(), "k", 10, 50*time.Millisecond, 3)
-	if s.command("EXISTS", "k") != ":1\r\n" {
+	if s.do("EXISTS", "k") != "1" {
 		t.Fatal("nothing was kept")
 	}
-	eventually(t, "the key is gone", func() bool { return s.command("EXISTS", "k") == ":0\r\n" })
+	eventually(t, "the key is gone", func() bool { return s.do("EXISTS", "k") == "0" })
 	// A value that is none of ours is replaced.
-	s.command("SET", "other", "something else")
+	s.do("SET", "other", "something else")
 	for range 3 {
 		if g := l.Take(t.Context(), "other", 10, time.Minute, 3); g.Allowed != 3 {
 			t.Fatalf("grant %+v", g)
@@ -237,12 +238,12 @@ func TestLimiterValuesEnd(t *testing.T) {
 func TestLimiterSurvivesAFlush(t *testing.T) {
 	t.Parallel()
 	s := startRedis(t)
-	l := newLimiter(open(t, options(s.address)))
+	l := newLimiter(open(t, options(s.Address())))
 	if g := l.Take(t.Context(), "k", 5, time.Minute, 4); g.Allowed != 4 {
 		t.Fatalf("grant %+v", g)
 	}
-	s.command("FLUSHALL")
-	s.command("SCRIPT", "FLUSH")
+	s.do("FLUSHALL")
+	s.do("SCRIPT", "FLUSH")
 	if g := l.Take(t.Context(), "k", 5, time.Minute, 4); g.Allowed != 1 || g.Remaining != 0 || g.RetryAfter <= 0 {
 		t.Fatalf("grant after a flush %+v", g)
 	}
@@ -330,70 +331,60 @@ func outage(t *testing.T, o redis.Options, fault, heal func()) {
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	s := startRedis(t)
-	outage(t, options(s.address), s.Kill, func() { s.Restart(t) })
+	outage(t, options(s.Address()), s.kill, s.restart)
 }
 
 func TestStopped(t *testing.T) {
 	t.Parallel()
 	s := startRedis(t)
-	outage(t, options(s.address), s.Stop, s.Continue)
+	outage(t, options(s.Address()), func() { s.must(s.Stop()) }, func() { s.must(s.Continue()) })
 }
 
 func TestSlow(t *testing.T) {
 	t.Parallel()
 	s := startRedis(t)
 	var delay atomic.Int64
-	p := startProxy(t, s.address, func() time.Duration { return time.Duration(delay.Load()) })
+	p := startProxy(t, s.Address(), func() time.Duration { return time.Duration(delay.Load()) })
 	outage(t, options(p.address), func() { delay.Store(int64(2 * time.Second)) }, func() { delay.Store(0) })
 }
 
 func TestDemoted(t *testing.T) {
 	t.Parallel()
 	s, other := startRedis(t), startRedis(t)
-	host, port, _ := strings.Cut(other.address, ":")
-	outage(t, options(s.address),
-		func() { s.command("REPLICAOF", host, port) }, func() { s.command("REPLICAOF", "NO", "ONE") })
+	host, port, _ := strings.Cut(other.Address(), ":")
+	outage(t, options(s.Address()),
+		func() { s.do("REPLICAOF", host, port) }, func() { s.do("REPLICAOF", "NO", "ONE") })
 }
 
 func TestSentinelFailover(t *testing.T) {
 	t.Parallel()
-	for name, fault := range map[string]func(*server){"killed": (*server).Kill, "stopped": (*server).Stop} {
+	for name, fault := range map[string]func(*local.Redis) error{"killed": (*local.Redis).Kill, "stopped": (*local.Redis).Stop} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			master := startRedis(t)
-			host, port, _ := strings.Cut(master.address, ":")
-			replica := startRedis(t, "--replicaof", host+" "+port)
-			eventually(t, "the replica follows", func() bool {
-				return strings.Contains(replica.command("INFO", "replication"), "master_link_status:up")
-			})
-			var sentinels []string
-			for range 3 {
-				s := startSentinel(t, master.address, 2)
-				sentinels = append(sentinels, s.address)
-				t.Cleanup(func() { // what went wrong is told by the Sentinels
-					if t.Failed() {
-						t.Log(s.command("SENTINEL", "MASTER", "main"))
-					}
-				})
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			s, err := local.StartSentinels(ctx)
+			if err != nil {
+				t.Fatal(err)
 			}
-			asks := func(question string, want string) func() bool {
-				return func() bool {
-					for _, a := range sentinels {
-						if !strings.Contains((&server{address: a}).command("SENTINEL", question, "main"), want) {
-							return false
-						}
-					}
-					return true
+			t.Cleanup(func() {
+				if err := s.Close(); err != nil {
+					t.Error(err)
 				}
+			})
+			master, err := s.Master(ctx)
+			if err != nil {
+				t.Fatal(err)
 			}
-			_, replicaPort, _ := strings.Cut(replica.address, ":")
-			eventually(t, "the Sentinels know each other", asks("CKQUORUM", "3 usable"))
-			eventually(t, "the Sentinels know the replica", asks("REPLICAS", replicaPort))
 			o := options("")
-			o.SentinelMaster, o.SentinelAddresses = "main", sentinels
-			outage(t, o, func() { fault(master) }, func() {})
-			if !strings.Contains(replica.command("INFO", "replication"), "role:master") {
-				t.Error("the replica was not promoted")
+			o.SentinelMaster, o.SentinelAddresses = local.MasterName, s.Addresses()
+			outage(t, o, func() {
+				if err := fault(master); err != nil {
+					t.Fatal(err)
+				}
+			}, func() {})
+			if now, err := s.Master(ctx); err != nil || now == master {
+				t.Errorf("no other Redis was made the master: %v", err)
 			}
 		})
 	}
@@ -401,23 +392,26 @@ func TestSentinelFailover(t *testing.T) {
 
 func TestCluster(t *testing.T) {
 	t.Parallel()
-	one := startRedis(t, "--cluster-enabled", "yes")
-	two := startRedis(t, "--cluster-enabled", "yes")
-	one.command("CLUSTER", "ADDSLOTSRANGE", "0", "8191")
-	two.command("CLUSTER", "ADDSLOTSRANGE", "8192", "16383")
-	two.command("CLUSTER", "SET-CONFIG-EPOCH", "2")
-	host, port, _ := strings.Cut(two.address, ":")
-	one.command("CLUSTER", "MEET", host, port)
+	// The port that nodes talk through is the other one plus 10000 unless it is
+	// set, which somebody else may have.
+	ports := [2]string{freePort(t), freePort(t)}
+	one := startRedis(t, "cluster-enabled yes", "cluster-port "+ports[0])
+	two := startRedis(t, "cluster-enabled yes", "cluster-port "+ports[1])
+	one.do("CLUSTER", "ADDSLOTSRANGE", "0", "8191")
+	two.do("CLUSTER", "ADDSLOTSRANGE", "8192", "16383")
+	two.do("CLUSTER", "SET-CONFIG-EPOCH", "2")
+	host, port, _ := strings.Cut(two.Address(), ":")
+	one.do("CLUSTER", "MEET", host, port, ports[1])
 	eventually(t, "the cluster is whole", func() bool {
-		for _, s := range []*server{one, two} {
-			if info := s.command("CLUSTER", "INFO"); !strings.Contains(info, "cluster_state:ok") || !strings.Contains(info, "cluster_known_nodes:2") {
+		for _, s := range []server{one, two} {
+			if info := s.do("CLUSTER", "INFO"); !strings.Contains(info, "cluster_state:ok") || !strings.Contains(info, "cluster_known_nodes:2") {
 				return false
 			}
 		}
 		return true
 	})
 	o := options("")
-	o.ClusterAddresses = []string{one.address}
+	o.ClusterAddresses = []string{one.Address()}
 	r := open(t, o)
 	cache, limiter := redis.NewCache(r), newLimiter(r)
 	ctx := t.Context()
@@ -444,7 +438,7 @@ func TestCluster(t *testing.T) {
 			t.Fatalf("%s is still there", key)
 		}
 	}
-	if one.command("DBSIZE") == ":0\r\n" || two.command("DBSIZE") == ":0\r\n" {
+	if one.do("DBSIZE") == "0" || two.do("DBSIZE") == "0" {
 		t.Error("a node has no keys")
 	}
 }
@@ -453,20 +447,20 @@ func TestCluster(t *testing.T) {
 func TestStartsWithout(t *testing.T) {
 	t.Parallel()
 	s := startRedis(t)
-	s.Kill()
-	r := open(t, options(s.address))
+	s.kill()
+	r := open(t, options(s.Address()))
 	if g := newLimiter(r).Take(t.Context(), "k", 3, time.Minute, 2); g.Allowed != 2 || r.Reachable() {
 		t.Errorf("without a server %+v, reachable %v", g, r.Reachable())
 	}
-	s.Restart(t)
+	s.restart()
 	eventually(t, "it is found", r.Reachable)
 }
 
 func TestPasswordAndDatabase(t *testing.T) {
 	t.Parallel()
 	s := startRedis(t)
-	s.command("CONFIG", "SET", "requirepass", "secret")
-	o := options(s.address)
+	s.do("CONFIG", "SET", "requirepass", "secret")
+	o := options(s.Address())
 	o.Password, o.DB = "secret", 3
 	r := open(t, o)
 	redis.NewCache(r).Set(t.Context(), "k", []byte("v"), time.Hour)
@@ -486,9 +480,9 @@ func TestPasswordAndDatabase(t *testing.T) {
 
 func TestMetrics(t *testing.T) {
 	t.Parallel()
-	s := startRedis(t, "--maxmemory", "100mb")
+	s := startRedis(t, "maxmemory 100mb")
 	registry := prometheus.NewRegistry()
-	o := options(s.address)
+	o := options(s.Address())
 	o.Registerer = registry
 	r := open(t, o)
 	c := redis.NewCache(r)

@@ -4,110 +4,87 @@ package redis_test
 
 import (
 	"context"
-	"fmt"
 	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
+
+	"vote/internal/testservers/local"
 )
 
-// server is a redis-server, or a Sentinel, of one test.
+// patience bounds each step with a server.
+const patience = time.Minute
+
+// server is a Redis of one test.
 type server struct {
-	address string
-	folder  string
-	args    []string
-	process *exec.Cmd
+	*local.Redis
+	t *testing.T
 }
 
 // startRedis starts a server that ends with the test.
-func startRedis(t *testing.T, args ...string) *server {
+func startRedis(t *testing.T, settings ...string) server {
 	t.Helper()
-	s := &server{address: freeAddress(t), folder: t.TempDir()}
-	_, port, _ := net.SplitHostPort(s.address)
-	s.args = append([]string{
-		"--port", port, "--bind", "127.0.0.1", "--dir", s.folder, "--save", "", "--appendonly", "no",
-	}, args...)
-	t.Cleanup(func() { s.Kill() })
-	s.Restart(t)
-	return s
-}
-
-// startSentinel starts a Sentinel that watches a master under the name main.
-func startSentinel(t *testing.T, master string, quorum int) *server {
-	t.Helper()
-	s := &server{address: freeAddress(t), folder: t.TempDir()}
-	_, port, _ := net.SplitHostPort(s.address)
-	host, masterPort, _ := net.SplitHostPort(master)
-	file := filepath.Join(s.folder, "sentinel.conf")
-	text := fmt.Sprintf("port %s\nbind 127.0.0.1\ndir %s\nsentinel monitor main %s %s %d\n"+
-		"sentinel down-after-milliseconds main 1000\nsentinel failover-timeout main 3000\n", port, s.folder, host, masterPort, quorum)
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	r, err := local.StartRedis(ctx, settings...)
+	if err != nil {
 		t.Fatal(err)
 	}
-	s.args = []string{file, "--sentinel"}
-	t.Cleanup(func() { s.Kill() })
-	s.Restart(t)
-	return s
+	t.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return server{Redis: r, t: t}
 }
 
-func freeAddress(t *testing.T) string {
+// do sends a command by hand and returns the answer's strings as one text.
+func (s server) do(words ...string) string {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	defer cancel()
+	answer, err := s.Do(ctx, words...)
+	if err != nil {
+		s.t.Fatalf("%v: %v", words, err)
+	}
+	return strings.Join(answer, " ")
+}
+
+func (s server) kill() {
+	s.t.Helper()
+	s.must(s.Kill())
+}
+
+// restart starts it again, empty.
+func (s server) restart() {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	defer cancel()
+	s.must(s.Start(ctx))
+}
+
+func (s server) must(err error) {
+	s.t.Helper()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// freePort returns a port that nobody has at this moment.
+func freePort(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
-// Restart starts it, again when it was killed, empty.
-func (s *server) Restart(t *testing.T) {
-	t.Helper()
-	s.process = exec.Command("redis-server", s.args...)
-	if err := s.process.Start(); err != nil {
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the server answers", func() bool {
-		return strings.Contains(s.command("PING"), "PONG")
-	})
-}
-
-// command sends one command by hand and returns the beginning of the answer.
-func (s *server) command(words ...string) string {
-	c, err := net.DialTimeout("tcp", s.address, time.Second)
-	if err != nil {
-		return err.Error()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
 	}
-	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(2 * time.Second))
-	text := "*" + strconv.Itoa(len(words)) + "\r\n"
-	for _, w := range words {
-		text += "$" + strconv.Itoa(len(w)) + "\r\n" + w + "\r\n"
-	}
-	if _, err := c.Write([]byte(text)); err != nil {
-		return err.Error()
-	}
-	b := make([]byte, 1<<16)
-	n, _ := c.Read(b)
-	return string(b[:n])
-}
-
-// Stop freezes it as SIGSTOP does; Continue lets it go on.
-func (s *server) Stop()     { _ = s.process.Process.Signal(syscall.SIGSTOP) }
-func (s *server) Continue() { _ = s.process.Process.Signal(syscall.SIGCONT) }
-
-// Kill ends it without a word.
-func (s *server) Kill() {
-	if s.process != nil {
-		_ = s.process.Process.Kill()
-		_ = s.process.Wait()
-		s.process = nil
-	}
+	return port
 }
 
 // slowProxy passes connections on to an address, each piece of an answer after
