@@ -97,14 +97,14 @@ func New(ctx context.Context, c config.Config, o Options) (_ *App, err error) {
 	}
 
 	a.account = account.New(account.Config{
-		Store: engines.store, Clock: o.Clock, Logger: o.Logger, Registerer: a.registry,
+		Store: engines.store, Cache: engines.cache, Clock: o.Clock, Logger: o.Logger, Registerer: a.registry,
 		Secret: secret, TokenLife: c.JWT.TokenDuration, RefreshLife: c.JWT.RefreshDuration,
 		DailyVotes: c.Limits.DailyVotes,
 	})
 	if err := a.account.Load(ctx); err != nil {
 		return nil, fmt.Errorf("load ended sessions: %w", err)
 	}
-	stats := live.New(live.Config{Store: engines.store, Clock: o.Clock, Registerer: a.registry})
+	stats := live.New(live.Config{Store: engines.store, Cache: engines.cache, Clock: o.Clock, Registerer: a.registry})
 	shown := analytics.New(analytics.Config{Store: engines.store, Clock: o.Clock, Logger: o.Logger, Registerer: a.registry})
 	feeds := feed.New(feed.Config{
 		Store: engines.store, Cache: engines.cache, Clock: o.Clock, Logger: o.Logger, Registerer: a.registry,
