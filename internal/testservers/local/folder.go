@@ -33,9 +33,13 @@ func newFolder(account string) (*folder, error) {
 	}
 	f := &folder{path: path}
 	// The lock lies beside the folder: the server's account owns what is in it.
-	f.lock, err = os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	// By its name it is known only once it is held.
+	f.lock, err = os.OpenFile(path+".new", os.O_CREATE|os.O_RDWR, 0o600)
 	if err == nil {
 		err = syscall.Flock(int(f.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	}
+	if err == nil {
+		err = os.Rename(path+".new", path+".lock")
 	}
 	if err == nil && who != nil {
 		err = os.Chown(path, int(who.Uid), int(who.Gid))
@@ -49,7 +53,7 @@ func newFolder(account string) (*folder, error) {
 func (f *folder) remove() error {
 	err := os.RemoveAll(f.path)
 	if f.lock != nil {
-		err = errors.Join(err, os.Remove(f.lock.Name()), f.lock.Close())
+		err = errors.Join(err, os.Remove(f.path+".lock"), f.lock.Close())
 	}
 	return err
 }

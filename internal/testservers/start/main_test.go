@@ -35,8 +35,7 @@ func TestMain(m *testing.M) {
 // set.
 func start(t *testing.T, set map[string]string, args ...string) *exec.Cmd {
 	t.Helper()
-	// Unlike the test's own folder it lets the servers' accounts in.
-	temporary, err := os.MkdirTemp("", "vote-start-")
+	temporary, err := os.MkdirTemp("", "vote-start-") //nolint:usetesting // the test's own folder does not let the servers' accounts in
 	if err != nil {
 		t.Fatal(err)
 	}
