@@ -94,6 +94,7 @@ type Redis struct {
 	metrics *metrics
 
 	current  atomic.Pointer[link] // nil: the breaker is open
+	made     *link                // the last one, until it is closed; of Open, Run and Close
 	inFlight atomic.Int64
 	tripped  chan tripped   // of room one: there is one link to lose
 	closing  sync.WaitGroup // clients that are being closed
@@ -106,11 +107,10 @@ type link struct {
 	end    context.CancelFunc
 }
 
-// tripped tells which command took a link away.
+// tripped tells which key's command took a link away, and why.
 type tripped struct {
-	link *link
-	key  string
-	err  error
+	key string
+	err error
 }
 
 // Open returns a Redis that is used as soon as it can be reached: Open tries
@@ -213,7 +213,7 @@ func (r *Redis) Reachable() bool { return r.current.Load() != nil }
 // and it reads the servers' own numbers. It returns nil when ctx has ended, after
 // which Redis is used no longer.
 func (r *Redis) Run(ctx context.Context) error {
-	defer r.closing.Wait()
+	defer r.Close()
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
 	tasks.Go(func() { r.observe(ctx) })
@@ -222,17 +222,11 @@ func (r *Redis) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			if l := r.current.Swap(nil); l != nil {
-				l.end()
-				r.close(l.client)
-			}
 			return nil
 		case t := <-r.tripped:
 			r.onState(false)
 			r.log.WarnContext(ctx, "Redis is left alone", "error", t.err)
-			if t.link != nil {
-				r.close(t.link.client)
-			}
+			r.drop()
 			if time.Since(since) > calm {
 				wait = retryFirst
 			} else {
@@ -249,6 +243,23 @@ func (r *Redis) Run(ctx context.Context) error {
 				r.log.InfoContext(ctx, "Redis is used again")
 			}
 		}
+	}
+}
+
+// Close ends a Redis that is not run, as Run does with one that is. Calling it
+// again is harmless.
+func (r *Redis) Close() {
+	r.drop()
+	r.closing.Wait()
+}
+
+// drop closes the last link, whoever has given it up.
+func (r *Redis) drop() {
+	if l := r.made; l != nil {
+		r.current.CompareAndSwap(l, nil)
+		l.end()
+		r.close(l.client)
+		r.made = nil
 	}
 }
 
@@ -279,6 +290,7 @@ func (r *Redis) connect(ctx context.Context, key string) error {
 	}
 	l := &link{client: client}
 	l.ctx, l.end = context.WithCancel(context.Background())
+	r.made = l
 	r.current.Store(l)
 	r.metrics.open.Set(0)
 	return nil
@@ -292,7 +304,7 @@ func (r *Redis) trip(l *link, key string, err error) {
 	l.end()
 	r.metrics.open.Set(1)
 	r.metrics.trips.Inc()
-	r.tripped <- tripped{link: l, key: key, err: err}
+	r.tripped <- tripped{key: key, err: err}
 }
 
 // command is one of the commands that are measured apart.

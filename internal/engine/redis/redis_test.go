@@ -456,6 +456,20 @@ func TestStartsWithout(t *testing.T) {
 	eventually(t, "it is found", r.Reachable)
 }
 
+// What is opened and never run leaves nothing behind, which goleak sees to.
+func TestClose(t *testing.T) {
+	t.Parallel()
+	r, err := redis.Open(t.Context(), options(startRedis(t).Address()))
+	if err != nil || !r.Reachable() {
+		t.Fatalf("reachable %v, %v", r.Reachable(), err)
+	}
+	r.Close()
+	r.Close()
+	if g := newLimiter(r).Take(t.Context(), "k", 3, time.Minute, 2); g.Allowed != 2 || r.Reachable() {
+		t.Errorf("after the end %+v, reachable %v", g, r.Reachable())
+	}
+}
+
 func TestPasswordAndDatabase(t *testing.T) {
 	t.Parallel()
 	s := startRedis(t)
