@@ -337,7 +337,7 @@ func TestKilled(t *testing.T) {
 func TestStopped(t *testing.T) {
 	t.Parallel()
 	s := startRedis(t)
-	outage(t, options(s.Address()), func() { s.must(s.Stop()) }, func() { s.must(s.Continue()) })
+	outage(t, options(s.Address()), func() { s.must(s.Suspend()) }, func() { s.must(s.Resume()) })
 }
 
 func TestSlow(t *testing.T) {
@@ -358,7 +358,7 @@ func TestDemoted(t *testing.T) {
 
 func TestSentinelFailover(t *testing.T) {
 	t.Parallel()
-	for name, fault := range map[string]func(*local.Redis) error{"killed": (*local.Redis).Kill, "stopped": (*local.Redis).Stop} {
+	for name, fault := range map[string]func(*local.Redis) error{"killed": (*local.Redis).Kill, "stopped": (*local.Redis).Suspend} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
