@@ -20,10 +20,11 @@ import (
 // commit takes.
 
 // The gate comes with the limits. Plans are kept for long, and the tables grow:
-// they must not be those of empty tables.
+// they must not be those of empty tables. What a plan without such scans is said to
+// cost would have it compiled, which takes longer than running it.
 const openBatch = `/* open_batch */ SELECT set_config('lock_timeout', $1, true), set_config('statement_timeout', $2, true),
 	set_config('idle_in_transaction_session_timeout', $3, true), set_config('enable_seqscan', 'off', true),
-	pg_advisory_xact_lock_shared($4)`
+	set_config('jit', 'off', true), pg_advisory_xact_lock_shared($4)`
 
 const lockUsers = `/* lock_users */ SELECT user_id, version, banned FROM user_state
 	WHERE bucket = ANY($1) AND user_id = ANY($2) ORDER BY bucket, user_id FOR NO KEY UPDATE`
