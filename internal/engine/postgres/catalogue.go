@@ -16,7 +16,11 @@ const walkPolls = `/* walk_polls */ SELECT p.id, p.position, p.revision, p.state
 // LoadCatalogue implements [domain.Store]. Deleted polls are among the entries.
 func (s *Store) LoadCatalogue(ctx context.Context, visit func(domain.Entry) error) (int64, error) {
 	var revision int64
-	err := s.read(ctx, opLoadCatalogue, func(ctx context.Context, c *conn) error {
+	if err := s.usable(ctx); err != nil {
+		return 0, err
+	}
+	// A replica's state is a whole one, from which the caller goes on.
+	err := s.readFrom(ctx, s.stalePool(), opLoadCatalogue, func(ctx context.Context, c *conn) error {
 		return c.snapshot(ctx, func() error {
 			if err := c.row(ctx, `/* newest_revision */ SELECT revision FROM publication`, nil, &revision); err != nil {
 				return err

@@ -105,6 +105,9 @@ type Store struct {
 	outdated   atomic.Bool // migrations are missing
 	closed     atomic.Bool
 	months     partitioned
+	replicas   []*replica
+	turn       atomic.Uint64 // to choose a replica
+	opened     time.Time     // what moments are measured from
 	traces     traces
 }
 
@@ -119,13 +122,21 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 			return nil, err
 		}
 	}
-	s := &Store{clock: o.Clock, log: o.Logger, buckets: o.Buckets, traces: traces{closing: make(chan struct{})}}
+	s := &Store{clock: o.Clock, log: o.Logger, buckets: o.Buckets, opened: time.Now(), traces: traces{closing: make(chan struct{})}}
 	for b := range o.Buckets {
 		s.allBuckets = append(s.allBuckets, int32(b)) //nolint:gosec // a small number
 	}
 	s.metrics = newMetrics(o.Registerer)
 	if s.pool, err = connect(ctx, o, o.DSN, s.metrics); err != nil {
 		return nil, err
+	}
+	for _, dsn := range o.Replicas {
+		pool, err := connect(ctx, o, dsn, s.metrics)
+		if err != nil {
+			s.closePools()
+			return nil, err
+		}
+		s.replicas = append(s.replicas, &replica{pool: pool})
 	}
 	err = s.checkSchema(ctx)
 	if err == nil && !s.outdated.Load() {
@@ -135,10 +146,17 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 		err = s.metrics.register(s.pool)
 	}
 	if err != nil {
-		s.pool.Close()
+		s.closePools()
 		return nil, err
 	}
 	return s, nil
+}
+
+func (s *Store) closePools() {
+	for _, r := range s.replicas {
+		r.pool.Close()
+	}
+	s.pool.Close()
 }
 
 // connect makes a pool of connections and sees that one can be made.
@@ -227,7 +245,7 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.traces.finish()
-	s.pool.Close()
+	s.closePools()
 	s.metrics.unregister()
 	return nil
 }

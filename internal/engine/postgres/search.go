@@ -92,7 +92,8 @@ func (s *Store) Search(ctx context.Context, terms []domain.Term, before domain.P
 	}
 	match := strings.Join(conditions, " & ")
 	var found []domain.Position
-	err := s.read(ctx, opSearch, func(ctx context.Context, c *conn) error {
+	err := s.readStale(ctx, opSearch, func(ctx context.Context, c *conn) error {
+		found = found[:0]
 		newest, err := c.newestFound(ctx)
 		if err != nil {
 			return err
