@@ -26,28 +26,19 @@ const (
 	writeTimeout = 5 * time.Second
 	closeTimeout = 2 * time.Second
 	heartbeat    = 10 * time.Second
-	// settleTime is left to a broker that was away before its queues are asked
-	// for anything. It accepts connections before they have leaders, and one of
-	// RabbitMQ 3.10 on a single node that is asked meanwhile may stay without.
-	settleTime = time.Second
 )
 
-var (
-	errConnectionLost = errors.New("the connection was closed")
-	errAway           = errors.New("the broker cannot be reached")
-)
+var errConnectionLost = errors.New("the connection was closed")
 
 // keep has work done over a connection with the topology declared, over a new
 // one whenever it fails, until ctx ends.
 func (b *Bus) keep(ctx context.Context, purpose string, work func(context.Context, *amqp.Connection) error) {
-	away := false
 	for ctx.Err() == nil {
 		begun := time.Now()
-		err := b.session(ctx, purpose, away, work)
+		err := b.session(ctx, purpose, work)
 		if ctx.Err() != nil {
 			return
 		}
-		away = errors.Is(err, errAway)
 		b.metrics.ended.WithLabelValues(purpose).Inc()
 		var wait time.Duration
 		// Who has just been connected returns at once, but never more often
@@ -60,22 +51,18 @@ func (b *Bus) keep(ctx context.Context, purpose string, work func(context.Contex
 	}
 }
 
-// session is one connection's life, with a broker that could not be reached
-// just before or could.
-func (b *Bus) session(ctx context.Context, purpose string, away bool, work func(context.Context, *amqp.Connection) error) (err error) {
+// session is one connection's life.
+func (b *Bus) session(ctx context.Context, purpose string, work func(context.Context, *amqp.Connection) error) (err error) {
 	if purpose == connPublish {
 		defer func() { b.publisher.lost(err) }()
 	}
 	c, release, err := b.dial(ctx, purpose)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errAway, err)
+		return err
 	}
 	defer release()
 	defer disconnect(c)
 	closed := c.NotifyClose(make(chan *amqp.Error, 1))
-	if away {
-		sleep(ctx, settleTime)
-	}
 	if err := b.declare(c); err != nil {
 		return fmt.Errorf("declare: %w", err)
 	}

@@ -295,12 +295,10 @@ func TestBrokerOfOnesOwn(t *testing.T) {
 	insist(t, b, events(1, domain.EventVoteCast, domain.EventVoteCast))
 	waitUntil(t, func() bool { return n.count() == 2 })
 
-	restarts := map[string]func() error{
-		"killed":  broker.Kill,
-		"stopped": func() error { return broker.Stop(t.Context()) },
-	}
+	// Stopped before killed: after the death of a single node within seconds of
+	// its making, a queue of RabbitMQ 3.10 may stay without leader.
 	row, want := 1, 2
-	for name, end := range restarts {
+	for _, end := range []func() error{func() error { return broker.Stop(t.Context()) }, broker.Kill} {
 		closed.Store(true) // what is published stays with the broker
 		for range 20 {
 			row++
@@ -323,7 +321,6 @@ func TestBrokerOfOnesOwn(t *testing.T) {
 		closed.Store(false)
 		insist(t, b, lost)
 		waitUntil(t, func() bool { return n.count() == want })
-		t.Logf("%s: %d events, nothing lost", name, want)
 	}
 
 	// Short of memory it takes nothing; what it has, it delivers.
@@ -478,9 +475,6 @@ func TestErrorQueueIsFull(t *testing.T) {
 	b := newBus(t, o)
 	tried := &notes{fail: func(domain.Event) error { return errors.New("no") }}
 	b.Subscribe("vote.processing", []string{domain.EventVoteCast}, tried.handle)
-	r := prometheus.NewRegistry()
-	full := o
-	full.Registerer = r
 	stop := start(t, b)
 	const rounds = 40
 	for i := range rounds {
@@ -493,8 +487,8 @@ func TestErrorQueueIsFull(t *testing.T) {
 	})
 	stop()
 	g := &graveyard{}
-	full.DeadLetter = g.bury
-	collector := newBus(t, full)
+	o.DeadLetter = g.bury
+	collector := newBus(t, o)
 	collector.Subscribe("vote.processing", []string{domain.EventVoteCast}, tried.handle)
 	start(t, collector)
 	waitUntil(t, func() bool { return len(g.all()) == rounds })
