@@ -14,12 +14,13 @@ import (
 // Rows are skipped that another claim holds at this moment, and those whose lease
 // lasts. A row that commits late is found by the next claim: nothing relies on the
 // order of ids.
-const claimOutbox = `/* claim_outbox */ UPDATE outbox o SET claimed_until = n.at + $3 * interval '1 microsecond'
-	FROM (SELECT coalesce($1::timestamptz, date_trunc('milliseconds', statement_timestamp())) AS at) n, LATERAL (
-		SELECT bucket, id FROM outbox WHERE claimed_until IS NULL OR claimed_until <= n.at
-		ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED) free
-	WHERE o.bucket = free.bucket AND o.id = free.id
-	RETURNING o.id, o.created_at, o.versions, o.changes`
+const claimOutbox = `/* claim_outbox */ UPDATE outbox
+	SET claimed_until = coalesce($1::timestamptz, date_trunc('milliseconds', statement_timestamp())) + $3 * interval '1 microsecond'
+	WHERE id = ANY (ARRAY(
+		SELECT id FROM outbox WHERE claimed_until IS NULL
+			OR claimed_until <= coalesce($1::timestamptz, date_trunc('milliseconds', statement_timestamp()))
+		ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED))
+	RETURNING id, created_at, versions, changes`
 
 // ClaimOutbox implements [domain.Store].
 func (s *Store) ClaimOutbox(ctx context.Context, limit int, lease time.Duration) ([]domain.OutboxRow, error) {
