@@ -118,12 +118,12 @@ func (s *Store) UserByID(ctx context.Context, id domain.UserID) (domain.User, er
 
 // UserByEmail implements [domain.Store].
 func (s *Store) UserByEmail(ctx context.Context, emailKey string) (domain.User, error) {
-	return s.user(ctx, `/* user_by_email */ SELECT `+userColumns+` WHERE email_key = $1`, emailKey)
+	return s.user(ctx, `/* user_by_email */ SELECT `+userColumns+` WHERE email_key = $1`, storable(emailKey))
 }
 
 // UserByUsername implements [domain.Store].
 func (s *Store) UserByUsername(ctx context.Context, usernameKey string) (domain.User, error) {
-	return s.user(ctx, `/* user_by_username */ SELECT `+userColumns+` WHERE username_key = $1`, usernameKey)
+	return s.user(ctx, `/* user_by_username */ SELECT `+userColumns+` WHERE username_key = $1`, storable(usernameKey))
 }
 
 func (s *Store) user(ctx context.Context, query string, arg any) (domain.User, error) {

@@ -342,6 +342,32 @@ func TestCheckBoundsExamples(t *testing.T) {
 	}
 }
 
+// TestTextsThatCannotBeStored are looked for, and not found.
+func TestTextsThatCannotBeStored(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, Options{})
+	u := addUsers(t, s, 1)[0]
+	for _, text := range []string{"a\x00b", "b\xffa"} {
+		_, byEmail := s.UserByEmail(t.Context(), text)
+		_, byName := s.UserByUsername(t.Context(), text)
+		for _, err := range []error{byEmail, byName, s.EndSession(t.Context(), u, text)} {
+			if domain.CodeOf(err) != domain.CodeNotFound {
+				t.Errorf("%q: %v", text, err)
+			}
+		}
+		_, err := s.Sessions(t.Context(), u, domain.SessionMark{ID: text}, 10)
+		must(t, err)
+		must(t, s.AddDeadLetter(t.Context(), domain.DeadLetter{
+			Queue: "q", Reason: text, Event: domain.Event{ID: text, Data: []byte(`{}`)},
+		}))
+	}
+	letters, err := s.DeadLetters(t.Context(), "", 0, 10)
+	must(t, err)
+	if len(letters) != 2 {
+		t.Errorf("%d letters", len(letters))
+	}
+}
+
 // countAll counts every event in the outbox by its hour, and leaves it there.
 func countAll(t *testing.T, s *Store) {
 	t.Helper()

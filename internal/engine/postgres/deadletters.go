@@ -33,8 +33,9 @@ func (s *Store) AddDeadLetter(ctx context.Context, d domain.DeadLetter) error {
 	})
 }
 
-// storable returns a text without what the database takes in no text. What
-// could not be handled may hold anything, and must be kept all the same.
+// storable returns a text without what the database takes in no text: what could
+// not be handled may hold anything and must be kept all the same, and what is
+// looked for may be anything too, and is then not found.
 func storable(text string) string {
 	const replacement = "\uFFFD"
 	return strings.ReplaceAll(strings.ToValidUTF8(text, replacement), "\x00", replacement)

@@ -81,7 +81,7 @@ func (s *Store) Sessions(
 				err := r.Scan(&session.ID, &session.CreatedAt, &session.ExpiresAt)
 				sessions = append(sessions, session)
 				return err
-			}, int64(user), before, behind.ID, now, max(limit, 0))
+			}, int64(user), before, storable(behind.ID), now, max(limit, 0))
 	})
 	return sessions, err
 }
@@ -191,7 +191,7 @@ func (s *Store) EndSession(ctx context.Context, user domain.UserID, id string) e
 			return err
 		}
 		n, err := c.exec(ctx, `/* end_session */ UPDATE sessions SET ended_at = coalesce(ended_at, $3)
-			WHERE id = $1 AND user_id = $2`, id, int64(user), now)
+			WHERE id = $1 AND user_id = $2`, storable(id), int64(user), now)
 		if err == nil && n == 0 {
 			return domain.E(domain.CodeNotFound, "")
 		}
