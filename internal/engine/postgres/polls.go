@@ -56,10 +56,10 @@ type publishing struct {
 	published []domain.Publication
 }
 
-// missingMonths says that a poll is of a month that has no partitions yet.
-type missingMonths []domain.Month
+// missingMonthsError says that a poll is of a month that has no partitions yet.
+type missingMonthsError []domain.Month
 
-func (m missingMonths) Error() string { return fmt.Sprintf("no partitions for %v", []domain.Month(m)) }
+func (m missingMonthsError) Error() string { return fmt.Sprintf("no partitions for %v", []domain.Month(m)) }
 
 // Publish implements [domain.Store].
 func (s *Store) Publish(
@@ -90,7 +90,7 @@ func (s *Store) Publish(
 			return err
 		})
 		s.metrics.observe(opPublish, time.Since(start))
-		if months, ok := errors.AsType[missingMonths](err); ok {
+		if months, ok := errors.AsType[missingMonthsError](err); ok {
 			if err := s.makePartitions(ctx, opPublish, months...); err != nil {
 				return nil, err
 			}
@@ -214,7 +214,7 @@ func (p *publishing) publish(ctx context.Context, c *conn) error {
 // has then been handed out.
 func (p *publishing) queuePolls(q *pgx.Batch, last issued) (issued, error) {
 	changes := domain.Changes{At: p.at}
-	var missing missingMonths
+	var missing missingMonthsError
 	for i, v := range p.verdicts {
 		switch {
 		case v.Code != "" || v.Repeats != 0:

@@ -124,7 +124,7 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	}
 	s := &Store{clock: o.Clock, log: o.Logger, buckets: o.Buckets, opened: time.Now(), traces: traces{closing: make(chan struct{})}}
 	for b := range o.Buckets {
-		s.allBuckets = append(s.allBuckets, int32(b)) //nolint:gosec // a small number
+		s.allBuckets = append(s.allBuckets, int32(b))
 	}
 	s.metrics = newMetrics(o.Registerer)
 	if s.pool, err = connect(ctx, o, o.DSN, s.metrics); err != nil {

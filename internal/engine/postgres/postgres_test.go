@@ -12,10 +12,22 @@ import (
 
 func TestStore(t *testing.T) {
 	t.Parallel()
+	testStore(t, Options{MaxConns: 8})
+}
+
+// Users in several shards, and statements that are planned each time.
+func TestStoreSharded(t *testing.T) {
+	t.Parallel()
+	testStore(t, Options{MaxConns: 8, Buckets: 3, Statements: Unprepared})
+}
+
+func testStore(t *testing.T, o Options) {
 	enginetest.TestStore(t, func(t *testing.T) func(domain.Clock) domain.Store {
 		dsn := testservers.Database(t)
 		return func(clock domain.Clock) domain.Store {
-			s, err := Open(t.Context(), Options{DSN: dsn, Clock: clock, AutoMigrate: true, MaxConns: 8})
+			o := o
+			o.DSN, o.Clock, o.AutoMigrate = dsn, clock, true
+			s, err := Open(t.Context(), o)
 			if err != nil {
 				t.Fatal(err)
 			}

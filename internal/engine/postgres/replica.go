@@ -68,7 +68,7 @@ func (s *Store) stalePool() *pgxpool.Pool {
 	}
 	now, n := int64(time.Since(s.opened)), s.turn.Add(1)
 	for i := range s.replicas {
-		r := s.replicas[(n+uint64(i))%uint64(len(s.replicas))] //nolint:gosec // an index
+		r := s.replicas[(n+uint64(i))%uint64(len(s.replicas))]
 		if now < r.fresh.Load() {
 			return r.pool
 		}

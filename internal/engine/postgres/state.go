@@ -26,7 +26,7 @@ func entry(p domain.Position, skip bool) int32 {
 // readEntry is the reverse of entry.
 func readEntry(e int32) (p domain.Position, skip bool) {
 	if e < 0 {
-		return domain.Position(-e), true //nolint:gosec // above 0
+		return domain.Position(-e), true
 	}
 	return domain.Position(e), false
 }
