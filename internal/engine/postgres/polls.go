@@ -59,7 +59,9 @@ type publishing struct {
 // missingMonthsError says that a poll is of a month that has no partitions yet.
 type missingMonthsError []domain.Month
 
-func (m missingMonthsError) Error() string { return fmt.Sprintf("no partitions for %v", []domain.Month(m)) }
+func (m missingMonthsError) Error() string {
+	return fmt.Sprintf("no partitions for %v", []domain.Month(m))
+}
 
 // Publish implements [domain.Store].
 func (s *Store) Publish(
