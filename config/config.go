@@ -48,6 +48,12 @@ const (
 	RoleScheduler = "scheduler" // periodic work: rankings, pruning
 )
 
+// Values of postgres.statements.
+const (
+	Prepared   = "prepared"
+	Unprepared = "unprepared"
+)
+
 // Values of logging.format.
 const (
 	FormatJSON    = "json"
@@ -113,6 +119,7 @@ type PostgresConfig struct {
 	ConnectionTimeout  time.Duration `key:"connection_timeout" default:"30s" min:"100ms" max:"10m" doc:"How long connecting may take."`
 	IdleTimeout        time.Duration `key:"idle_timeout" default:"10m" min:"1s" max:"30d" doc:"After how long an unused connection is closed."`
 	Replicas           []DSN         `key:"replicas" default:"" check:"postgresurl" doc:"Read-only replicas, as postgres:// URLs. One with a comma in it can only be given in the file."`
+	Statements         string        `key:"statements" default:"prepared" oneof:"prepared,unprepared" doc:"prepared plans a statement once on each connection; a pooler in transaction mode must know of that, as PgBouncer does from 1.21 on. unprepared leaves nothing behind."`
 	DirectDSN          DSN           `key:"direct_dsn" default:"" check:"postgresurl" doc:"A postgres:// URL that does not lead through PgBouncer, for migrations; empty uses the connection above."`
 }
 

@@ -31,7 +31,7 @@ func main() {
 func command() *cobra.Command {
 	var path string
 	// migrate runs do on the configured storage and then says where it stands.
-	migrate := func(c *cobra.Command, do func(*app.Migrator) error) (err error) {
+	migrate := func(c *cobra.Command, do func(app.Migrator) error) (err error) {
 		settings, err := config.Load(path, os.Environ())
 		if err != nil {
 			return err
@@ -47,7 +47,7 @@ func command() *cobra.Command {
 		return status(c.Context(), c.OutOrStdout(), m)
 	}
 	up := func(c *cobra.Command, _ []string) error {
-		return migrate(c, func(m *app.Migrator) error { return m.Up(c.Context()) })
+		return migrate(c, func(m app.Migrator) error { return m.Up(c.Context()) })
 	}
 	root := &cobra.Command{
 		Use:          "migrate",
@@ -60,23 +60,23 @@ func command() *cobra.Command {
 	root.AddCommand(
 		&cobra.Command{Use: "up", Short: "Apply every migration that is missing", Args: cobra.NoArgs, RunE: up},
 		&cobra.Command{Use: "down", Short: "Take back the newest migration", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
-			return migrate(c, func(m *app.Migrator) error { return m.Down(c.Context()) })
+			return migrate(c, func(m app.Migrator) error { return m.Down(c.Context()) })
 		}},
 		&cobra.Command{Use: "status", Short: "List the migrations", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
-			return migrate(c, func(*app.Migrator) error { return nil })
+			return migrate(c, func(app.Migrator) error { return nil })
 		}},
 		&cobra.Command{Use: "to N", Short: "Go up or down to migration N; 0 takes back all", Args: cobra.ExactArgs(1), RunE: func(c *cobra.Command, args []string) error {
 			n, err := strconv.ParseInt(args[0], 10, 64)
 			if err != nil || n < 0 {
 				return fmt.Errorf("%q is not the number of a migration", args[0])
 			}
-			return migrate(c, func(m *app.Migrator) error { return m.To(c.Context(), n) })
+			return migrate(c, func(m app.Migrator) error { return m.To(c.Context(), n) })
 		}},
 	)
 	return root
 }
 
-func status(ctx context.Context, w io.Writer, m *app.Migrator) error {
+func status(ctx context.Context, w io.Writer, m app.Migrator) error {
 	all, err := m.Status(ctx)
 	if err != nil {
 		return err

@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,7 +53,12 @@ type Config struct {
 	Registry *prometheus.Registry
 	// Draining reports whether the server shuts down; nil means never.
 	Draining func() bool
+	// Optional tells of what the server can do without whether it is there.
+	Optional map[string]func() bool
 	Limits   Limits
+	// OperatorOnly leaves nothing but what is for operators: health, version,
+	// metrics. Then Voting, Feed, Live and Analytics may be nil.
+	OperatorOnly bool
 	// MetricsPath is where metrics are shown; empty or MetricsElsewhere: nowhere.
 	MetricsPath      string
 	MetricsElsewhere bool
@@ -79,6 +85,7 @@ type server struct {
 
 	limits      Limits
 	draining    func() bool
+	optional    map[string]func() bool
 	proxied     bool // clients are behind a trusted proxy
 	cors        cors
 	bodyTimeout time.Duration
@@ -107,7 +114,7 @@ func New(c Config) (http.Handler, error) {
 	}
 	s := &server{
 		account: c.Account, voting: c.Voting, feed: c.Feed, live: c.Live, analytics: c.Analytics, store: c.Store,
-		limiter: c.Limiter, clock: c.Clock, logger: c.Logger, limits: c.Limits, draining: c.Draining,
+		limiter: c.Limiter, clock: c.Clock, logger: c.Logger, limits: c.Limits, draining: c.Draining, optional: c.Optional,
 		proxied: len(c.TrustedProxies) > 0, cors: origins, bodyTimeout: c.BodyTimeout,
 		metrics: newMetrics(c.Registry), exports: make(chan struct{}, exportsAtOnce),
 	}
@@ -125,7 +132,9 @@ func New(c Config) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.document(table); err != nil {
+	if c.OperatorOnly {
+		table = slices.DeleteFunc(table, func(e endpoint) bool { return !e.operator(c) })
+	} else if err := s.document(table); err != nil {
 		return nil, err
 	}
 	for i := range table {

@@ -61,9 +61,19 @@ func (s *server) ready(c *call) error {
 	}
 	note("server", when(domain.CodeDraining, s.draining()))
 	note("database", s.store.Ready(ctx))
-	note("feed", when(domain.CodeStarting, !s.feed.Ready()))
+	if s.feed != nil {
+		note("feed", when(domain.CodeStarting, !s.feed.Ready()))
+	}
+	status := "ready"
+	for name, there := range s.optional {
+		checks[name] = checkShape{Status: "ok"}
+		if !there() {
+			status = "degraded"
+			checks[name] = checkShape{Status: status}
+		}
+	}
 	if failed == nil {
-		return c.sendJSON(http.StatusOK, readyShape{Status: "ready", Checks: checks})
+		return c.sendJSON(http.StatusOK, readyShape{Status: status, Checks: checks})
 	}
 	if refusals[failed.Code].status != http.StatusServiceUnavailable {
 		failed = domain.Fault(domain.CodeUnavailable, failed)

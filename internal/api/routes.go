@@ -89,6 +89,11 @@ func (s *server) routes(c Config) ([]endpoint, error) {
 	return table, nil
 }
 
+// operator reports whether a route is for those who run the server.
+func (e *endpoint) operator(c Config) bool {
+	return e.path == c.MetricsPath || slices.Contains([]string{"/healthz", "/readyz", "/health", "/version"}, e.path)
+}
+
 // ginPath turns {name} into Gin's :name.
 func ginPath(path string) string {
 	return strings.NewReplacer("{", ":", "}", "").Replace(path)

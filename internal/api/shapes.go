@@ -511,7 +511,7 @@ type fieldErrorShape struct {
 }
 
 type checkShape struct {
-	Status string `json:"status" enum:"ok,failed"`
+	Status string `json:"status" doc:"degraded: it is away, and the server does without." enum:"ok,failed,degraded"`
 	Code   string `json:"code,omitempty" doc:"Why it failed."`
 }
 

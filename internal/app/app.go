@@ -40,13 +40,13 @@ const drainLimit = 15 * time.Second
 // App is one running process of Vote. Make it by [New].
 type App struct {
 	logger   *slog.Logger
-	store    domain.Store
 	handler  http.Handler
 	listener net.Listener
 	admin    net.Listener // nil without server.admin_port
 	registry *prometheus.Registry
 	config   config.Config
 	services []service
+	engines  *engines
 	account  *account.Account
 	draining atomic.Bool
 }
@@ -86,86 +86,42 @@ func New(ctx context.Context, c config.Config, o Options) (_ *App, err error) {
 		}
 	}()
 
-	engines, err := openEngines(ctx, c, o, a.registry)
-	if err != nil {
+	health := newHealth(a.registry)
+	if a.engines, err = openEngines(ctx, c, o, a.registry, health.reachable); err != nil {
 		return nil, err
 	}
-	a.store = engines.store
+	e := a.engines
 	secret, err := signingSecret(c)
 	if err != nil {
 		return nil, err
 	}
-
 	a.account = account.New(account.Config{
-		Store: engines.store, Cache: engines.cache, Clock: o.Clock, Logger: o.Logger, Registerer: a.registry,
+		Store: e.store, Cache: e.cache, Clock: o.Clock, Logger: o.Logger, Registerer: a.registry,
 		Secret: secret, TokenLife: c.JWT.TokenDuration, RefreshLife: c.JWT.RefreshDuration,
 		DailyVotes: c.Limits.DailyVotes,
 	})
 	if err := a.account.Load(ctx); err != nil {
 		return nil, fmt.Errorf("load ended sessions: %w", err)
 	}
-	stats := live.New(live.Config{Store: engines.store, Cache: engines.cache, Clock: o.Clock, Registerer: a.registry})
-	shown := analytics.New(analytics.Config{Store: engines.store, Clock: o.Clock, Logger: o.Logger, Registerer: a.registry})
-	feeds := feed.New(feed.Config{
-		Store: engines.store, Cache: engines.cache, Clock: o.Clock, Logger: o.Logger, Registerer: a.registry,
-		Exclusive: engines.exclusive, Ranker: c.HasRole(config.RoleScheduler),
-		OnShown: shown.Shown,
+	health.reporter = events.NewReporter(events.ReporterConfig{
+		Bus: e.bus, Clock: o.Clock, Logger: o.Logger, Registerer: a.registry, Instance: instance(), Numbers: numbers,
 	})
-	relay := events.NewRelay(events.Config{
-		Store: engines.store, Bus: engines.bus, Clock: o.Clock, Logger: o.Logger, Registerer: a.registry,
-	})
-	votes := voting.New(voting.Config{
-		Store: engines.store, Logger: o.Logger, Registerer: a.registry, Shards: engines.shards,
-		Rules: domain.Rules{DailyVotes: c.Limits.DailyVotes, DailyPolls: c.Limits.PollsPerDay},
-		OnCommit: func(out domain.Outcome) {
-			feeds.Apply(out)
-			stats.Apply(out)
-			relay.Wake()
-		},
-		OnPublish: func(p []domain.Publication) {
-			feeds.Published(p)
-			relay.Wake()
-		},
-	})
-	if c.HasRole(config.RoleWorker) {
-		// What users have seen, Apply has told the feed already: without other
-		// instances there is nobody else to hear it from.
-		events.SubscribeFeedUpdates(engines.bus, false)
-		events.SubscribeFeedInvalidation(engines.bus, func(_ context.Context, _ []domain.UserID, polls []domain.PollID) error {
-			if len(polls) > 0 {
-				feeds.Wake()
+	health.checks = map[string]func(context.Context) error{"database": e.store.Ready}
+	for name, there := range e.optional {
+		health.checks[name] = func(context.Context) error {
+			if !there() {
+				return errAway
 			}
 			return nil
-		})
-		events.SubscribeProcessing(engines.bus)
-		events.SubscribeAnalytics(engines.bus, engines.store)
-		events.SubscribeNotifications(engines.bus, engines.store)
+		}
 	}
+	a.services = append(e.services,
+		service{"account", a.account.Run}, service{"bus", e.bus.Run},
+		service{"reports", health.reporter.Run}, service{"health", health.Run})
 
-	a.services = []service{
-		{"account", a.account.Run}, {"stats", stats.Run}, {"feed", feeds.Run}, {"voting", votes.Run}, {"bus", engines.bus.Run},
-		{"analytics", shown.Run},
-	}
-	if c.HasRole(config.RoleScheduler) {
-		a.services = append(a.services, service{"analytics pruning", shown.Prune})
-	}
-	if c.HasRole(config.RoleRelay) && !o.WithoutRelay {
-		a.services = append(a.services, service{"relay", relay.Run})
-	}
-	a.handler, err = api.New(api.Config{
-		Account: a.account, Voting: votes, Feed: feeds, Live: stats, Analytics: shown, Store: engines.store, Limiter: engines.limiter,
-		Clock: o.Clock, Logger: o.Logger, Registry: a.registry, Draining: a.draining.Load,
-		MetricsPath: c.Metrics.Path, MetricsElsewhere: c.Server.AdminPort != 0,
-		TrustedProxies: c.Server.TrustedProxies, CORSOrigins: c.Server.CORSOrigins,
-		Limits: api.Limits{
-			RequestsPerMinute: c.Limits.RequestsPerMinute, VotesPerMinute: c.Limits.VotesPerMinute,
-			BurstPerSecond: c.Limits.BurstPerSecond, DailyVotes: c.Limits.DailyVotes,
-			LoginPerAccountPerMinute:       c.Limits.LoginPerAccountPerMinute,
-			LoginPerAddressPerMinute:       c.Limits.LoginPerAddressPerMinute,
-			RegistrationsPerAddressPerHour: c.Limits.RegistrationsPerAddressPerHour,
-			SignInsPerAddress:              c.Limits.SignInsPerAddress,
-		},
-	})
+	r := a.build(c, o)
+	r.Optional = e.optional
+	a.handler, err = api.New(r)
 	if err != nil {
 		return nil, err
 	}
@@ -183,6 +139,89 @@ func New(ctx context.Context, c config.Config, o Options) (_ *App, err error) {
 		}
 	}
 	return a, nil
+}
+
+// build makes the services that the roles of this process need, and returns what
+// the API is made of.
+func (a *App) build(c config.Config, o Options) api.Config {
+	e := a.engines
+	r := api.Config{
+		Account: a.account, Store: e.store, Limiter: e.limiter,
+		Clock: o.Clock, Logger: o.Logger, Registry: a.registry, Draining: a.draining.Load,
+		MetricsPath: c.Metrics.Path, MetricsElsewhere: c.Server.AdminPort != 0,
+		TrustedProxies: c.Server.TrustedProxies, CORSOrigins: c.Server.CORSOrigins,
+		OperatorOnly: !c.HasRole(config.RoleAPI),
+		Limits: api.Limits{
+			RequestsPerMinute: c.Limits.RequestsPerMinute, VotesPerMinute: c.Limits.VotesPerMinute,
+			BurstPerSecond: c.Limits.BurstPerSecond, DailyVotes: c.Limits.DailyVotes,
+			LoginPerAccountPerMinute:       c.Limits.LoginPerAccountPerMinute,
+			LoginPerAddressPerMinute:       c.Limits.LoginPerAddressPerMinute,
+			RegistrationsPerAddressPerHour: c.Limits.RegistrationsPerAddressPerHour,
+			SignInsPerAddress:              c.Limits.SignInsPerAddress,
+		},
+	}
+	relay := events.NewRelay(events.Config{Store: e.store, Bus: e.bus, Clock: o.Clock, Logger: o.Logger, Registerer: a.registry})
+	if c.HasRole(config.RoleRelay) && !o.WithoutRelay {
+		a.services = append(a.services, service{"relay", relay.Run})
+	}
+	shown := analytics.New(analytics.Config{Store: e.store, Clock: o.Clock, Logger: o.Logger, Registerer: a.registry})
+	a.services = append(a.services, service{"analytics", shown.Run})
+	if c.HasRole(config.RoleScheduler) {
+		a.services = append(a.services, service{"analytics pruning", shown.Prune})
+	}
+	// The scheduler's ranking is made of what the index knows.
+	wake := func() {}
+	if c.HasRole(config.RoleAPI) || c.HasRole(config.RoleScheduler) {
+		r.Feed = feed.New(feed.Config{
+			Store: e.store, Cache: e.cache, Clock: o.Clock, Logger: o.Logger, Registerer: a.registry,
+			Exclusive: e.exclusive, Ranker: c.HasRole(config.RoleScheduler), OnShown: shown.Shown,
+		})
+		wake = r.Feed.Wake
+		a.services = append(a.services, service{"feed", r.Feed.Run})
+		if e.hint != nil {
+			e.hint(events.FeedHints(wake))
+		}
+	}
+	if c.HasRole(config.RoleWorker) {
+		// What a user has seen is known by its version, in every process and
+		// every cache: nobody has to be told.
+		events.SubscribeFeedUpdates(e.bus, false)
+		events.SubscribeFeedInvalidation(e.bus, func(_ context.Context, _ []domain.UserID, polls []domain.PollID) error {
+			if len(polls) > 0 {
+				wake()
+			}
+			return nil
+		})
+		events.SubscribeProcessing(e.bus)
+		events.SubscribeAnalytics(e.bus, e.store)
+		events.SubscribeNotifications(e.bus, e.store)
+		events.SubscribeSystemMetrics(e.bus, o.Logger)
+		events.SubscribeSystemAlerts(e.bus, o.Logger, a.registry)
+	}
+	if !c.HasRole(config.RoleAPI) {
+		return r
+	}
+	stats := live.New(live.Config{Store: e.store, Cache: e.cache, Clock: o.Clock, Registerer: a.registry})
+	if e.hint != nil {
+		e.hint(events.VoteHints(stats.Newer))
+	}
+	feeds := r.Feed
+	r.Live, r.Analytics = stats, shown
+	r.Voting = voting.New(voting.Config{
+		Store: e.store, Logger: o.Logger, Registerer: a.registry, Shards: e.shards,
+		Rules: domain.Rules{DailyVotes: c.Limits.DailyVotes, DailyPolls: c.Limits.PollsPerDay},
+		OnCommit: func(out domain.Outcome) {
+			feeds.Apply(out)
+			stats.Apply(out)
+			relay.Wake()
+		},
+		OnPublish: func(p []domain.Publication) {
+			feeds.Published(p)
+			relay.Wake()
+		},
+	})
+	a.services = append(a.services, service{"stats", stats.Run}, service{"voting", r.Voting.Run})
+	return r
 }
 
 func listen(ctx context.Context, host string, port int) (net.Listener, error) {
@@ -322,9 +361,8 @@ func (a *App) Close() error {
 			}
 		}
 	}
-	if a.store != nil {
-		errs = append(errs, a.store.Close())
-		a.store = nil
+	if a.engines != nil {
+		errs = append(errs, a.engines.close())
 	}
 	return errors.Join(errs...)
 }

@@ -7,8 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
+	"net/url"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
+	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -16,12 +21,19 @@ import (
 	"vote/internal/account"
 	"vote/internal/domain"
 	"vote/internal/engine/memory"
+	"vote/internal/engine/postgres"
+	"vote/internal/engine/rabbitmq"
+	"vote/internal/engine/redis"
 	"vote/internal/engine/sqlite"
+	"vote/internal/events"
 )
 
 const (
 	cacheBytes  = 64 << 20
 	limiterKeys = 1 << 20
+	// postgresShards is how many batches of votes one process has under way on
+	// PostgreSQL: while some are committed the next are judged.
+	postgresShards = 4
 )
 
 // engines are the ports with something behind them.
@@ -34,54 +46,159 @@ type engines struct {
 	exclusive bool
 	// shards is how many batches of votes the store takes at once.
 	shards int
+	// hint subscribes to what other processes publish, each process to all of
+	// it; nil when there are none.
+	hint func(types []string, h func([]domain.Event))
+	// services are what the engines do by themselves.
+	services []service
+	// optional tells of what the server can do without whether it is there.
+	optional map[string]func() bool
+	// closers release what is not the store, for an app that is not run.
+	closers []func() error
 }
 
-func openEngines(ctx context.Context, c config.Config, o Options, r prometheus.Registerer) (engines, error) {
+// openEngines opens what the configuration names. tell is told that something
+// which the server can do without was given up or is used again; it must not block.
+func openEngines(ctx context.Context, c config.Config, o Options, r prometheus.Registerer, tell func(component string, reachable bool)) (_ *engines, err error) {
 	if err := available(c); err != nil {
-		return engines{}, err
+		return nil, err
 	}
-	store, err := openStore(ctx, c, o, r)
-	if err != nil {
-		return engines{}, err
+	e := &engines{optional: make(map[string]func() bool)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, e.close())
+		}
+	}()
+	if err := e.openStore(ctx, c, o, r); err != nil {
+		return nil, err
 	}
-	return engines{
-		store:   store,
-		cache:   memory.NewCache(memory.CacheOptions{Bytes: cacheBytes, Clock: o.Clock, Registerer: r}),
-		limiter: memory.NewLimiter(memory.LimiterOptions{MaxKeys: limiterKeys, Clock: o.Clock, Registerer: r}),
-		bus: memory.NewBus(memory.BusOptions{
-			DeadLetter: store.AddDeadLetter, Clock: o.Clock, Logger: o.Logger, Registerer: r,
-		}),
-		exclusive: true,
-		shards:    1,
-	}, nil
+	if err := e.openBus(c, o, r); err != nil {
+		return nil, err
+	}
+	return e, e.openCache(ctx, c, o, r, tell)
+}
+
+// close releases everything, what was opened last first.
+func (e *engines) close() error {
+	var errs []error
+	for _, f := range slices.Backward(e.closers) {
+		errs = append(errs, f())
+	}
+	e.closers = nil
+	return errors.Join(errs...)
 }
 
 // available refuses what the configuration knows and this program does not
 // have, so that no key is silently without effect.
 func available(c config.Config) error {
-	var errs []error
-	lacks := func(key, value string) {
-		errs = append(errs, fmt.Errorf("%s: %s is not available in this version", key, value))
-	}
-	if c.Storage.Engine != config.SQLite {
-		lacks("storage.engine", c.Storage.Engine)
-	}
-	if c.Cache.Engine != config.Memory {
-		lacks("cache.engine", c.Cache.Engine)
-	}
-	if c.Events.Engine != config.Memory {
-		lacks("events.engine", c.Events.Engine)
-	}
 	if c.Tracing.Endpoint != "" {
-		lacks("tracing.endpoint", "tracing")
+		return errors.New("tracing.endpoint: tracing is not available in this version")
 	}
-	return errors.Join(errs...)
+	return nil
+}
+
+func (e *engines) openStore(ctx context.Context, c config.Config, o Options, r prometheus.Registerer) error {
+	store, err := openStore(ctx, c, o, r)
+	if err != nil {
+		return err
+	}
+	e.store = store
+	e.closers = append(e.closers, store.Close)
+	e.exclusive, e.shards = true, 1
+	if p, ok := store.(*postgres.Store); ok {
+		e.exclusive, e.shards = false, postgresShards
+		e.services = append(e.services, service{"store", p.Run})
+	}
+	return nil
+}
+
+func (e *engines) openBus(c config.Config, o Options, r prometheus.Registerer) error {
+	deadLetter := e.store.AddDeadLetter
+	if c.Events.Engine == config.Memory {
+		e.bus = memory.NewBus(memory.BusOptions{DeadLetter: deadLetter, Clock: o.Clock, Logger: o.Logger, Registerer: r})
+		return nil
+	}
+	if !c.HasRole(config.RoleWorker) {
+		deadLetter = nil // workers empty the error queues
+	}
+	q := c.RabbitMQ
+	bus, err := rabbitmq.NewBus(rabbitmq.Options{
+		URL:    rabbitmq.URL(q.Host, q.Port, q.User, string(q.Password), q.VHost),
+		Queues: events.Topology(), DeadLetter: deadLetter, Clock: o.Clock, Logger: o.Logger, Registerer: r,
+		Prefetch: q.PrefetchCount, ReconnectInterval: q.ReconnectInterval, Tries: max(1, q.MaxRetries),
+	})
+	if err != nil {
+		return err
+	}
+	e.bus, e.hint = bus, bus.Hint
+	e.optional["rabbitmq"] = bus.Reachable
+	return nil
+}
+
+func (e *engines) openCache(ctx context.Context, c config.Config, o Options, r prometheus.Registerer, tell func(component string, reachable bool)) error {
+	local := memory.NewLimiter(memory.LimiterOptions{MaxKeys: limiterKeys, Clock: o.Clock, Registerer: r})
+	if c.Cache.Engine == config.Memory {
+		e.cache = memory.NewCache(memory.CacheOptions{Bytes: cacheBytes, Clock: o.Clock, Registerer: r})
+		e.limiter = local
+		return nil
+	}
+	q := c.Redis
+	client, err := redis.Open(ctx, redis.Options{
+		Address:        net.JoinHostPort(q.Host, strconv.Itoa(q.Port)),
+		SentinelMaster: q.SentinelMaster, SentinelAddresses: q.SentinelAddresses, ClusterAddresses: q.ClusterAddresses,
+		Password: string(q.Password), DB: q.DB, PoolSize: q.PoolSize, MinIdleConns: q.MinIdleConns, MaxRetries: q.MaxRetries,
+		DialTimeout: q.DialTimeout, ReadTimeout: q.ReadTimeout, WriteTimeout: q.WriteTimeout,
+		OnState: func(reachable bool) { tell("redis", reachable) }, Logger: o.Logger, Registerer: r,
+	})
+	if err != nil {
+		return err
+	}
+	e.closers = append(e.closers, func() error { client.Close(); return nil })
+	e.services = append(e.services, service{"redis", client.Run})
+	e.optional["redis"] = client.Reachable
+	e.cache, e.limiter = redis.NewCache(client), redis.NewLimiter(client, local)
+	return nil
 }
 
 func openStore(ctx context.Context, c config.Config, o Options, r prometheus.Registerer) (domain.Store, error) {
-	return sqlite.Open(ctx, sqlite.Options{
-		Path: c.Storage.Path, Clock: o.Clock, Logger: o.Logger, Registerer: r, AutoMigrate: c.Storage.AutoMigrate,
-	})
+	if c.Storage.Engine == config.SQLite {
+		return sqlite.Open(ctx, sqlite.Options{
+			Path: c.Storage.Path, Clock: o.Clock, Logger: o.Logger, Registerer: r, AutoMigrate: c.Storage.AutoMigrate,
+		})
+	}
+	q := c.Postgres
+	statements := postgres.Prepared
+	if q.Statements == config.Unprepared {
+		statements = postgres.Unprepared
+	}
+	options := postgres.Options{
+		DSN: postgresURL(q), DirectDSN: string(q.DirectDSN), MaxConns: q.MaxConnections, IdleConns: q.IdleConnections,
+		ConnLifetime: q.ConnectionLifetime, IdleTimeout: q.IdleTimeout, ConnectTimeout: q.ConnectionTimeout,
+		Statements: statements, Buckets: c.Storage.Buckets,
+		Logger: o.Logger, Registerer: r, AutoMigrate: c.Storage.AutoMigrate,
+	}
+	for _, replica := range q.Replicas {
+		options.Replicas = append(options.Replicas, string(replica))
+	}
+	// Several processes share the database, so its clock is the one that counts.
+	if _, machine := o.Clock.(domain.SystemClock); !machine {
+		options.Clock = o.Clock
+	}
+	return postgres.Open(ctx, options)
+}
+
+// postgresURL returns where the database is, as a URL.
+func postgresURL(q config.PostgresConfig) string {
+	query := url.Values{"sslmode": {q.SSLMode}}
+	u := url.URL{Scheme: "postgres", User: url.UserPassword(q.User, string(q.Password)), Path: "/" + q.DBName}
+	if path.IsAbs(q.Host) { // the folder of a Unix socket
+		query.Set("host", q.Host)
+		query.Set("port", strconv.Itoa(q.Port))
+	} else {
+		u.Host = net.JoinHostPort(q.Host, strconv.Itoa(q.Port))
+	}
+	u.RawQuery = query.Encode()
+	return u.String()
 }
 
 // ErrInUse says that another process has the data folder open.
@@ -105,12 +222,12 @@ func signingSecret(c config.Config) ([]byte, error) {
 	if !c.HasDefaultSecret() {
 		return []byte(c.JWT.SecretKey), nil
 	}
-	path := filepath.Join(filepath.Dir(c.Storage.Path), "jwt.secret")
-	switch b, err := os.ReadFile(path); { //nolint:gosec // the operator's own data folder
+	file := filepath.Join(filepath.Dir(c.Storage.Path), "jwt.secret")
+	switch b, err := os.ReadFile(file); { //nolint:gosec // the operator's own data folder
 	case err == nil && len(b) >= config.MinProductionSecret:
 		return b, nil
 	case err == nil:
-		return nil, fmt.Errorf("%s is damaged: remove it to have another made; everybody has to log in again", path)
+		return nil, fmt.Errorf("%s is damaged: remove it to have another made; everybody has to log in again", file)
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	}
@@ -119,7 +236,7 @@ func signingSecret(c config.Config) ([]byte, error) {
 		return nil, err
 	}
 	secret := []byte(base64.StdEncoding.EncodeToString(raw))
-	return secret, writeDurably(path, secret)
+	return secret, writeDurably(file, secret)
 }
 
 // writeDurably makes a file that is either whole or not there after a crash.
@@ -139,16 +256,22 @@ func writeDurably(path string, content []byte) (err error) {
 	return nil
 }
 
-// Migrator changes the schema of the configured storage, on a connection of its
-// own. No server may run over it meanwhile.
-type Migrator = sqlite.Migrator
+// Migrator changes the schema of the configured storage.
+type Migrator = domain.Migrator
 
-// OpenMigrator returns the migrator of the configured storage. The caller closes it.
-func OpenMigrator(c config.Config) (*Migrator, error) {
+// OpenMigrator returns the migrator of the configured storage. The caller closes
+// it. On SQLite, no server may run over it meanwhile.
+func OpenMigrator(c config.Config) (Migrator, error) {
 	if err := available(c); err != nil {
 		return nil, err
 	}
-	return sqlite.NewMigrator(c.Storage.Path)
+	if c.Storage.Engine == config.SQLite {
+		return sqlite.NewMigrator(c.Storage.Path)
+	}
+	if c.Postgres.DirectDSN != "" {
+		return postgres.NewMigrator(string(c.Postgres.DirectDSN))
+	}
+	return postgres.NewMigrator(postgresURL(c.Postgres))
 }
 
 // HashPassword returns the hash under which a password can be stored, for tools

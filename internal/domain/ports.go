@@ -523,6 +523,31 @@ type Store interface {
 	Close() error
 }
 
+// Migration is one numbered step of a store's schema.
+type Migration struct {
+	Version int64
+	Name    string
+	Applied bool
+	// AppliedAt is zero when the migration is not applied.
+	AppliedAt time.Time
+}
+
+// Migrator changes the schema of a store, on a connection of its own. One that
+// changes something keeps others from it. It is for one goroutine.
+type Migrator interface {
+	// Up applies every migration that is missing.
+	Up(ctx context.Context) error
+	// Down takes back the newest applied migration; without one it does nothing.
+	Down(ctx context.Context) error
+	// To migrates up or down until version is the newest applied; 0 is an empty
+	// database.
+	To(ctx context.Context, version int64) error
+	// Status lists every migration, oldest first.
+	Status(ctx context.Context) ([]Migration, error)
+	// Close releases everything.
+	Close() error
+}
+
 // Cache holds values that can be lost at any time without any consequence but
 // time spent. All methods are safe for concurrent use; a fault of the cache is
 // a miss, never an error.

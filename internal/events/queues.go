@@ -109,26 +109,10 @@ func SubscribeFeedInvalidation(bus domain.Bus, invalidate func(context.Context, 
 
 // FeedHints returns a listener that keeps the feeds of a process up with other
 // processes, and the types of the events that it wants: published is called when
-// there are new polls to follow, seen with what a user has seen. Both must be
-// quick, safe to call again and never block. Nothing may depend on them.
-func FeedHints(published func(), seen func(domain.UserSeen)) (types []string, listen func([]domain.Event)) {
-	return []string{domain.EventPollPublished, domain.EventUserSeen}, func(events []domain.Event) {
-		polls := false
-		for _, e := range events {
-			switch e.Type {
-			case domain.EventPollPublished:
-				polls = true
-			case domain.EventUserSeen:
-				var data domain.UserSeen
-				if json.Unmarshal(e.Data, &data) == nil && data.UserID > 0 {
-					seen(data)
-				}
-			}
-		}
-		if polls {
-			published()
-		}
-	}
+// there are new polls to follow. It must be quick, safe to call again and never
+// block. Nothing may depend on it.
+func FeedHints(published func()) (types []string, listen func([]domain.Event)) {
+	return []string{domain.EventPollPublished}, func([]domain.Event) { published() }
 }
 
 // VoteHints returns a listener that keeps the live results of a process up with

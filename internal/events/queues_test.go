@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,47 +28,15 @@ func TestFeedHints(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	bus := memory.NewBus(memory.BusOptions{DeadLetter: w.store.AddDeadLetter})
-	var mu sync.Mutex
-	polls := 0
-	seen := map[domain.UserID][]domain.Position{}
-	version := map[domain.UserID]int64{}
-	types, listen := events.FeedHints(func() {
-		mu.Lock()
-		defer mu.Unlock()
-		polls++
-	}, func(u domain.UserSeen) {
-		mu.Lock()
-		defer mu.Unlock()
-		seen[u.UserID] = append(seen[u.UserID], u.Positions...)
-		version[u.UserID] = max(version[u.UserID], u.Version)
-	})
-	listen([]domain.Event{{ID: "1-0", Type: domain.EventUserSeen, Data: []byte(`{"userId":"x"}`)}, {ID: "1-1", Type: "odd"}})
-	if polls != 0 || len(seen) != 0 {
-		t.Errorf("told of what cannot be read")
-	}
+	var told atomic.Int64
+	types, listen := events.FeedHints(func() { told.Add(1) })
 	hinted(bus, types, listen)
 	start(t, bus.Run)
 	start(t, events.NewRelay(w.quick(bus)).Run)
 	w.votes(10)
 	w.waitEmpty()
-	mu.Lock()
-	defer mu.Unlock()
-	if polls < 1 || polls > 10 {
-		t.Errorf("told %d times of 10 publications", polls)
-	}
-	for _, u := range w.users {
-		want, err := w.store.Seen(t.Context(), u)
-		if err != nil {
-			t.Fatal(err)
-		}
-		slices.Sort(want.Positions)
-		slices.Sort(seen[u])
-		if len(want.Positions) == 0 || version[u] != want.Version {
-			t.Errorf("user %d: version %d, want %d", u, version[u], want.Version)
-		}
-		if diff := cmp.Diff(want.Positions, seen[u]); diff != "" {
-			t.Errorf("user %d has seen (-), but the events said (+):\n%s", u, diff)
-		}
+	if n := told.Load(); n < 1 || n > 10 {
+		t.Errorf("told %d times of 10 publications", n)
 	}
 }
 

@@ -116,6 +116,20 @@ func (s *Stats) Get(ctx context.Context, id domain.PollID) (domain.Counts, error
 	return domain.Counts{}, domain.E(domain.CodeNotFound, "There is no such poll.")
 }
 
+// Newer says that the counts of polls have at least these versions by now: who
+// asks next is told those, instead of what is up to half a second older.
+func (s *Stats) Newer(versions map[domain.PollID]int64) {
+	for id, version := range versions {
+		s.cache.ComputeIfPresent(id, func(e entry) (entry, otter.ComputeOp) {
+			if e.counts.Version() >= version {
+				return e, otter.CancelOp
+			}
+			e.at = time.Time{}
+			return e, otter.WriteOp
+		})
+	}
+}
+
 // GetMany returns the counts of the polls that exist, in the order asked.
 // Errors: unavailable, overloaded.
 func (s *Stats) GetMany(ctx context.Context, ids []domain.PollID) ([]domain.Counts, error) {

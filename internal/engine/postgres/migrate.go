@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -20,15 +19,6 @@ import (
 
 //go:embed migrations/*.sql
 var migrations embed.FS
-
-// A Migration is one numbered step of the schema.
-type Migration struct {
-	Version int64
-	Name    string
-	Applied bool
-	// AppliedAt is zero when the migration is not applied.
-	AppliedAt time.Time
-}
 
 // A Migrator changes the schema of a database. One that changes something keeps
 // the others waiting. It is for one goroutine.
@@ -113,14 +103,14 @@ func (m *Migrator) To(ctx context.Context, version int64) error {
 }
 
 // Status lists every migration, oldest first.
-func (m *Migrator) Status(ctx context.Context) ([]Migration, error) {
+func (m *Migrator) Status(ctx context.Context) ([]domain.Migration, error) {
 	states, err := m.provider.Status(ctx)
 	if err != nil {
 		return nil, m.wrap("status", err)
 	}
-	list := make([]Migration, len(states))
+	list := make([]domain.Migration, len(states))
 	for i, s := range states {
-		list[i] = Migration{
+		list[i] = domain.Migration{
 			Version: s.Source.Version, Name: filepath.Base(s.Source.Path),
 			Applied: s.State == goose.StateApplied, AppliedAt: s.AppliedAt,
 		}

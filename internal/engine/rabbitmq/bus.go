@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -87,6 +88,7 @@ type Bus struct {
 	o         Options
 	metrics   busMetrics
 	publisher *publisher
+	reachable atomic.Bool
 
 	mu       sync.Mutex // guards the rest until Run; then it is fixed
 	running  bool
@@ -196,6 +198,10 @@ func (b *Bus) Publish(ctx context.Context, events []domain.Event) error {
 	}
 	return b.publisher.publish(ctx, messages)
 }
+
+// Reachable reports whether there is a connection over which events are
+// published.
+func (b *Bus) Reachable() bool { return b.reachable.Load() }
 
 // Run publishes and delivers until ctx ends, lets the handlers under way return,
 // and returns nil. It outlives any broker. A bus runs once.

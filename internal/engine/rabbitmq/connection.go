@@ -69,6 +69,10 @@ func (b *Bus) session(ctx context.Context, purpose string, work func(context.Con
 	up := b.metrics.up.WithLabelValues(purpose)
 	up.Set(1)
 	defer up.Set(0)
+	if purpose == connPublish {
+		b.reachable.Store(true)
+		defer b.reachable.Store(false)
+	}
 	b.o.Logger.Info("connected to RabbitMQ", "connection", purpose)
 	if err := work(ctx, c); err != nil {
 		// A lost connection shows in many places: here is the cause.

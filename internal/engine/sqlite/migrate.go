@@ -10,25 +10,17 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/gofrs/flock"
 	"github.com/pressly/goose/v3"
 	_ "modernc.org/sqlite" // goose speaks database/sql; the Store does not
 	"zombiezen.com/go/sqlite"
+
+	"vote/internal/domain"
 )
 
 //go:embed migrations/*.sql
 var migrations embed.FS
-
-// A Migration is one numbered step of the schema.
-type Migration struct {
-	Version int64
-	Name    string
-	Applied bool
-	// AppliedAt is zero when the migration is not applied.
-	AppliedAt time.Time
-}
 
 // A Migrator changes the schema of a database file. It holds the lock of the
 // data folder until [Migrator.Close], so it excludes a running Store. It is for
@@ -150,14 +142,14 @@ func (m *Migrator) To(ctx context.Context, version int64) error {
 }
 
 // Status lists every migration, oldest first.
-func (m *Migrator) Status(ctx context.Context) ([]Migration, error) {
+func (m *Migrator) Status(ctx context.Context) ([]domain.Migration, error) {
 	states, err := m.provider.Status(ctx)
 	if err != nil {
 		return nil, m.wrap("status", err)
 	}
-	list := make([]Migration, len(states))
+	list := make([]domain.Migration, len(states))
 	for i, s := range states {
-		list[i] = Migration{
+		list[i] = domain.Migration{
 			Version: s.Source.Version, Name: filepath.Base(s.Source.Path),
 			Applied: s.State == goose.StateApplied, AppliedAt: s.AppliedAt,
 		}
