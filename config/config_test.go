@@ -52,7 +52,7 @@ func TestDefaults(t *testing.T) {
 			TrustedProxies: []string{}, CORSOrigins: []string{}, Roles: []string{"api", "relay", "worker", "scheduler"}},
 		Storage: StorageConfig{Engine: "sqlite", Path: "data/vote.db", AutoMigrate: true, Buckets: 1},
 		Postgres: PostgresConfig{Host: "localhost", Port: 5432, User: "postgres", Password: "postgres", DBName: "vote", SSLMode: "prefer",
-			MaxConnections: 100, IdleConnections: 10, ConnectionLifetime: time.Hour, ConnectionTimeout: 30 * time.Second, IdleTimeout: 10 * time.Minute, Replicas: []DSN{}},
+			MaxConnections: 100, IdleConnections: 10, ConnectionLifetime: time.Hour, ConnectionTimeout: 30 * time.Second, IdleTimeout: 10 * time.Minute, Replicas: []DSN{}, Statements: "prepared"},
 		Cache: CacheConfig{Engine: "memory"},
 		Redis: RedisConfig{Host: "localhost", Port: 6379, PoolSize: 100, MinIdleConns: 10, MaxRetries: 3,
 			DialTimeout: 5 * time.Second, ReadTimeout: 3 * time.Second, WriteTimeout: 3 * time.Second,

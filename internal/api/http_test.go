@@ -201,6 +201,33 @@ func TestReadiness(t *testing.T) {
 	}
 }
 
+func TestReadyWithoutWhatCanBeDoneWithout(t *testing.T) {
+	t.Parallel()
+	there := true
+	s := newSite(t, func(c *api.Config) { c.Optional = map[string]func() bool{"redis": func() bool { return there }} })
+	if got := s.do("", "GET", "/readyz", ""); got.status != http.StatusOK || !strings.Contains(got.body, `"redis":{"status":"ok"}`) || !strings.Contains(got.body, `"status":"ready"`) {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	there = false
+	if got := s.do("", "GET", "/readyz", ""); got.status != http.StatusOK || !strings.Contains(got.body, `"redis":{"status":"degraded"}`) || !strings.HasPrefix(got.body, `{"status":"degraded"`) {
+		t.Errorf("away: %d %s", got.status, got.body)
+	}
+}
+
+// TestOperatorOnly is a process without the API: it has no feed, no voting.
+func TestOperatorOnly(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, func(c *api.Config) { c.OperatorOnly, c.Voting, c.Feed, c.Live, c.Analytics = true, nil, nil, nil, nil })
+	for path, want := range map[string]int{
+		"/healthz": http.StatusOK, "/readyz": http.StatusOK, "/health": http.StatusOK, "/version": http.StatusOK, "/metrics": http.StatusOK,
+		"/": http.StatusNotFound, "/api/polls": http.StatusNotFound, "/api/polls/popular": http.StatusNotFound, "/docs": http.StatusNotFound,
+	} {
+		if got := s.do("", "GET", path, ""); got.status != want {
+			t.Errorf("%s: %d, want %d", path, got.status, want)
+		}
+	}
+}
+
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, nil)

@@ -129,13 +129,36 @@ func TestTheDevelopmentSecretIsMadeOnceAndKeptPrivate(t *testing.T) {
 
 func TestWhatThisVersionLacksIsRefusedByKey(t *testing.T) {
 	t.Parallel()
-	c := load(t, "STORAGE_PATH="+filepath.Join(t.TempDir(), "vote.db"), "CACHE_ENGINE=redis", "EVENTS_ENGINE=rabbitmq",
-		"TRACING_ENDPOINT=http://localhost:4318")
+	c := load(t, "STORAGE_PATH="+filepath.Join(t.TempDir(), "vote.db"), "TRACING_ENDPOINT=http://localhost:4318")
 	_, err := app.New(t.Context(), c, app.Options{})
-	for _, key := range []string{"cache.engine", "events.engine", "tracing.endpoint"} {
-		if err == nil || !strings.Contains(err.Error(), key) {
-			t.Errorf("%v; want a refusal that names %s", err, key)
+	if err == nil || !strings.Contains(err.Error(), "tracing.endpoint") {
+		t.Errorf("%v; want a refusal that names tracing.endpoint", err)
+	}
+}
+
+// TestWithoutWhatItCanDoWithout runs while nobody answers at the addresses of
+// Redis and RabbitMQ.
+func TestWithoutWhatItCanDoWithout(t *testing.T) {
+	t.Parallel()
+	a, _ := running(t, load(t, "STORAGE_PATH="+filepath.Join(t.TempDir(), "vote.db"), "CACHE_ENGINE=redis", "REDIS_HOST=127.0.0.1", "REDIS_PORT=1",
+		"EVENTS_ENGINE=rabbitmq", "RABBITMQ_HOST=127.0.0.1", "RABBITMQ_PORT=1"))
+	status, body := fetch(t, a.URL()+"/readyz")
+	for _, want := range []string{`"status":"degraded"`, `"redis":{"status":"degraded"}`, `"rabbitmq":{"status":"degraded"}`, `"database":{"status":"ok"}`} {
+		if status != http.StatusOK || !strings.Contains(body, want) {
+			t.Errorf("ready: %d %s, want %s", status, body, want)
 		}
+	}
+	if status, _ := fetch(t, a.URL()+"/api/polls/popular"); status != http.StatusOK {
+		t.Errorf("popular: %d", status)
+	}
+}
+
+func TestPostgresThatIsNotThere(t *testing.T) {
+	t.Parallel()
+	c := load(t, "STORAGE_ENGINE=postgres", "POSTGRES_HOST=127.0.0.1", "POSTGRES_PORT=1", "POSTGRES_PASSWORD=open-sesame", "JWT_SECRET_KEY="+strings.Repeat("x", 32))
+	_, err := app.New(t.Context(), c, app.Options{})
+	if err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") || strings.Contains(err.Error(), "open-sesame") {
+		t.Errorf("%v, want an error with the address and without the password", err)
 	}
 }
 

@@ -135,6 +135,30 @@ func (w *world) version(t *testing.T, poll domain.PollID) int64 {
 	return c.Version()
 }
 
+// Another process tells of newer counts: who asks next is told those at once.
+func TestNewerCountsAreAskedFor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	poll := w.polls[0]
+	if v := w.version(t, poll); v != 0 {
+		t.Fatalf("version %d", v)
+	}
+	w.interact(t, domain.Interaction{Poll: poll}) // by another process: without Apply
+	w.stats.Newer(map[domain.PollID]int64{poll: 0, w.polls[1]: 7})
+	if v := w.version(t, poll); v != 0 {
+		t.Errorf("version %d, want the cached 0", v)
+	}
+	w.stats.Newer(map[domain.PollID]int64{poll: 1})
+	if v := w.version(t, poll); v != 1 {
+		t.Errorf("version %d, want 1", v)
+	}
+	asked := w.store.queries.Load()
+	w.stats.Newer(map[domain.PollID]int64{poll: 1})
+	if w.version(t, poll); w.store.queries.Load() != asked {
+		t.Error("asked again for what is known")
+	}
+}
+
 func TestCountsAreCachedAndRefreshed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
