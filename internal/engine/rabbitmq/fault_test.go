@@ -383,8 +383,13 @@ func TestUnroutable(t *testing.T) {
 	if _, err := admin(t, broker).QueueDelete("vote.processing", false, false, false); err != nil {
 		t.Fatal(err)
 	}
-	insist(t, b, events(3, domain.EventVoteCast))
-	waitUntil(t, func() bool { return n.count() == 6 })
+	// What the broker took while it was deleting the queue is gone with it.
+	next := 3
+	waitUntil(t, func() bool {
+		insist(t, b, events(next, domain.EventVoteCast))
+		next++
+		return n.count() > 5
+	})
 }
 
 // Without somebody who keeps dead letters, they lie in the error queue.
