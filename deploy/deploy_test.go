@@ -247,6 +247,9 @@ func TestInstances(t *testing.T) {
 			if c.Storage.AutoMigrate {
 				t.Errorf("%s: %s migrates by itself", file, name)
 			}
+			if c.Postgres.Host == "pgbouncer" && c.Postgres.Statements != config.Unprepared {
+				t.Errorf("%s: %s: its PgBouncer, 1.18, does not know prepared statements", file, name)
+			}
 			// The balancer has the address that is trusted, and nobody else has.
 			balancer := p.Services["loadbalancer"].Networks["edge"].Ipv4Address
 			if len(c.Server.TrustedProxies) != 1 || c.Server.TrustedProxies[0] != balancer {
