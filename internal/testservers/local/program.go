@@ -27,6 +27,7 @@ var (
 	redisServer  = program{"redis-server", "redis-server", ""}
 	epmd         = program{"epmd", "erlang-base", ""}
 	rabbitmq     = program{"rabbitmq-server", "rabbitmq-server", "/usr/lib/rabbitmq/bin"}
+	haproxy      = program{"haproxy", "haproxy", "/usr/sbin"}
 	rabbitmqctl  = program{"rabbitmqctl", "rabbitmq-server", "/usr/lib/rabbitmq/bin"}
 )
 
@@ -61,6 +62,7 @@ func Missing(server string) []string {
 		"Redis":     {redisServer},
 		"Sentinels": {redisServer},
 		"RabbitMQ":  {epmd, rabbitmq},
+		"HAProxy":   {haproxy},
 	}[server] {
 		if _, err := p.find(); err != nil && !slices.Contains(missing, p.pkg) {
 			missing = append(missing, p.pkg)
