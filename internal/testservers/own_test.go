@@ -4,8 +4,10 @@ package testservers_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
+	neturl "net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -99,12 +101,51 @@ func TestPgBouncerOfOnesOwn(t *testing.T) {
 	if got, want := value(t, b.URL(), "select current_database()::text"), value(t, url, "select current_database()::text"); got != want {
 		t.Errorf("database %s, want %s", got, want)
 	}
+	// From the file that is shipped, and not the default, which is session.
+	console, err := neturl.Parse(b.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	console.Path = "/pgbouncer"
+	if got := setting(t, console.String(), "pool_mode"); got != "transaction" {
+		t.Errorf("pool_mode is %s", got)
+	}
 	b.Kill()
 	if _, err := pgx.Connect(t.Context(), b.URL()); err == nil {
 		t.Error("it answers after Kill")
 	}
 	b.Restart()
 	value(t, b.URL(), "select ''")
+}
+
+// setting returns what PgBouncer's console says of a setting.
+func setting(t *testing.T, console, name string) string {
+	t.Helper()
+	config, err := pgx.ParseConfig(console)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol
+	conn, err := pgx.ConnectConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
+	rows, err := conn.Query(t.Context(), "show config")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := pgx.CollectRows(rows, pgx.RowToMap)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range all {
+		if row["key"] == name {
+			return fmt.Sprint(row["value"])
+		}
+	}
+	t.Fatalf("no setting %s", name)
+	return ""
 }
 
 func TestRedisOfOnesOwn(t *testing.T) {

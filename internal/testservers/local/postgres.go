@@ -212,16 +212,17 @@ func (b *PgBouncer) configure(text string, server *pgx.ConnConfig) error {
 	if server.Password != "" {
 		account += " password=" + quote(server.Password)
 	}
+	// The included file ends in the section [pgbouncer], which goes on: to begin
+	// it again would bring back the defaults of all that the file says.
 	file, err := b.folder.write("pgbouncer.ini", fmt.Sprintf(`%%include %s
-[databases]
-* = host=%s port=%d %s
-[pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = %s
 auth_type = any
 auth_file =
 default_pool_size = 20
-`, included, server.Host, server.Port, account, b.ports[0]))
+[databases]
+* = host=%s port=%d %s
+`, included, b.ports[0], server.Host, server.Port, account))
 	b.command.args = []string{file}
 	return err
 }
