@@ -32,7 +32,7 @@ const (
 	cacheBytes  = 64 << 20
 	limiterKeys = 1 << 20
 	// postgresShards is how many batches of votes one process has under way on
-	// PostgreSQL: while some are committed the next are judged.
+	// PostgreSQL at least: while some are committed the next are judged.
 	postgresShards = 4
 )
 
@@ -106,10 +106,18 @@ func (e *engines) openStore(ctx context.Context, c config.Config, o Options, r p
 	e.closers = append(e.closers, store.Close)
 	e.exclusive, e.shards = true, 1
 	if p, ok := store.(*postgres.Store); ok {
-		e.exclusive, e.shards = false, postgresShards
+		e.exclusive, e.shards = false, shards(c.Storage.Buckets)
 		e.services = append(e.services, service{"store", p.Run})
 	}
 	return nil
+}
+
+// shards returns how many batches of votes one process has under way on PostgreSQL
+// with that many buckets. It is a multiple of them: shards and buckets both go by
+// the user's id, so the users of a shard are then all of one bucket, and no batch
+// spans two.
+func shards(buckets int) int {
+	return (postgresShards + buckets - 1) / buckets * buckets
 }
 
 func (e *engines) openBus(c config.Config, o Options, r prometheus.Registerer) error {
