@@ -100,7 +100,8 @@ func New(ctx context.Context, c config.Config, o Options) (_ *App, err error) {
 		Secret: secret, TokenLife: c.JWT.TokenDuration, RefreshLife: c.JWT.RefreshDuration,
 		DailyVotes: c.Limits.DailyVotes,
 	})
-	if err := a.account.Load(ctx); err != nil {
+	// Where others may migrate, this process waits for them, not ready meanwhile.
+	if err := a.account.Load(ctx); err != nil && (e.exclusive || !errors.Is(err, domain.E(domain.CodeSchemaOutdated, ""))) {
 		return nil, fmt.Errorf("load ended sessions: %w", err)
 	}
 	health.reporter = events.NewReporter(events.ReporterConfig{
