@@ -13,7 +13,7 @@ LINT_VERSION := v2.15.0
 LINT         := .tools/golangci-lint-$(LINT_VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test services check format vet lint house bench flood crash fuzz
+.PHONY: help run test services check format vet lint house bench flood crash drill fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ flood: ## attack a server of its own with floods, and print what others noticed
 
 crash: ## kill the server under load ROUNDS times (50) and compare
 	$(GO) test -run '^TestCrash$$' -count=1 -timeout 60m -v ./internal/app -crash.rounds=$(ROUNDS)
+
+drill: ## disturb three instances and the servers under them for 30 s each, and compare
+	$(SERVERS) -- $(GO) test -tags $(TAGS) -run '^TestDrill$$' -count=1 -timeout 60m -v ./internal/app -app.drill=30s
 
 fuzz: ## run every fuzz target for FUZZTIME (2m)
 	@set -e; for package in $$($(GO) list ./...); do \
