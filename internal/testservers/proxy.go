@@ -31,11 +31,11 @@ const (
 // anew, with each change of a rule, which wakes what waits by it. A link is in
 // links from its dial to its end.
 type Proxy struct {
-	target   string
 	listener net.Listener
 	running  sync.WaitGroup
 
 	mu      sync.Mutex
+	target  string
 	changed chan struct{}
 	closed  bool
 	refuse  bool
@@ -104,6 +104,9 @@ func (p *Proxy) Cuts() int {
 
 // Refuse says whether new connections are reset at once. Those there are go on.
 func (p *Proxy) Refuse(refuse bool) { p.change(func() { p.refuse = refuse }) }
+
+// Turn leads new connections to another server. Those there are go on.
+func (p *Proxy) Turn(target string) { p.change(func() { p.target = target }) }
 
 // Hold says whether nothing is handed on, either way, as when a cable is
 // unplugged. What comes meanwhile is handed on later.
@@ -200,7 +203,7 @@ func (p *Proxy) serve(client *net.TCPConn) {
 // dial connects to the server, or resets the client.
 func (p *Proxy) dial(client *net.TCPConn) *net.TCPConn {
 	p.mu.Lock()
-	refuse := p.refuse || p.closed
+	refuse, target := p.refuse || p.closed, p.target
 	if refuse {
 		p.cuts++
 	}
@@ -209,7 +212,7 @@ func (p *Proxy) dial(client *net.TCPConn) *net.TCPConn {
 		ctx, stop := context.WithTimeout(context.Background(), patience)
 		defer stop()
 		var dial net.Dialer
-		if server, err := dial.DialContext(ctx, "tcp", p.target); err == nil {
+		if server, err := dial.DialContext(ctx, "tcp", target); err == nil {
 			return server.(*net.TCPConn)
 		}
 	}

@@ -224,6 +224,20 @@ func TestProxyCutsAllAndRefuses(t *testing.T) {
 	mustEcho(t, dial(t, p), "again")
 }
 
+func TestProxyTurns(t *testing.T) {
+	t.Parallel()
+	first, second := startEcho(t), startEcho(t)
+	p := testservers.StartProxy(t, first.address)
+	before := dial(t, p)
+	mustEcho(t, before, "a")
+	p.Turn(second.address)
+	mustEcho(t, dial(t, p), "b")
+	mustEcho(t, before, "c")
+	if a, b := first.all(t, 0), second.all(t, 0); a != "ac" || b != "b" {
+		t.Errorf("the servers got %q and %q, want ac and b", a, b)
+	}
+}
+
 func TestProxyHolds(t *testing.T) {
 	t.Parallel()
 	e := startEcho(t)
