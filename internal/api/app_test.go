@@ -2,7 +2,6 @@ package api_test
 
 import (
 	"context"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -14,7 +13,7 @@ import (
 // settings.
 func TestWholeApp(t *testing.T) {
 	t.Parallel()
-	c, err := config.Load("", []string{"STORAGE_PATH=" + filepath.Join(t.TempDir(), "vote.db"), "SERVER_HOST=127.0.0.1", "SERVER_PORT=0"})
+	c, err := config.Load("", append(standing.environment(t), "SERVER_HOST=127.0.0.1", "SERVER_PORT=0"))
 	if err != nil {
 		t.Fatal(err)
 	}

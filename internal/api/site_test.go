@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,7 +34,45 @@ import (
 	"vote/internal/voting"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(runs{m}) }
+
+// runs is the whole package, once over each of the engines.
+type runs struct{ m *testing.M }
+
+func (r runs) Run() int {
+	for _, standing = range everyEngines {
+		if code := r.m.Run(); code != 0 {
+			fmt.Println("FAIL on", standing.name)
+			return code
+		}
+	}
+	return 0
+}
+
+// engines are what sites can stand on.
+type engines struct {
+	name string
+	// open gives a new site its store and what else the engines have.
+	open func(ctx context.Context, s *site) error
+	// bus returns a bus for the events of a site.
+	bus func(s *site, o memory.BusOptions) domain.Bus
+	// environment is how a server is told of new ones.
+	environment func(t testing.TB) []string
+}
+
+// standing is what sites stand on now.
+var standing engines
+
+var embedded = engines{
+	name: "the embedded engines",
+	open: func(ctx context.Context, s *site) (err error) {
+		s.exclusive = true
+		s.store, err = sqlite.Open(ctx, sqlite.Options{Path: filepath.Join(s.t.TempDir(), "vote.db"), Clock: s.clock, AutoMigrate: true})
+		return err
+	},
+	bus:         func(_ *site, o memory.BusOptions) domain.Bus { return memory.NewBus(o) },
+	environment: func(t testing.TB) []string { return []string{"STORAGE_PATH=" + filepath.Join(t.TempDir(), "vote.db")} },
+}
 
 // clock is a clock that tests set.
 type clock struct {
@@ -53,18 +92,25 @@ func (c *clock) add(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-// site is the whole house over the embedded engines, without the relay: what
-// the calls produced stays in the outbox, where a test sees it.
+// site is the whole house without the relay: what the calls produced stays in
+// the outbox, where a test sees it. Windows of limits are in this process, by the
+// clock that tests set.
 type site struct {
-	t        testing.TB
-	store    *sqlite.Store
-	voting   *voting.Voting
-	feed     *feed.Feed
-	handler  http.Handler
-	clock    *clock
-	registry *prometheus.Registry
-	log      *syncBuffer
-	names    map[string]string // of tokens, users and polls, for {name} in requests
+	t     testing.TB
+	store domain.Store
+	cache domain.Cache // nil: none
+	// exclusive says that the store is no other process's.
+	exclusive bool
+	shards    int
+	running   []func(context.Context) error // what the engines do by themselves
+	broker    string                        // of the events, when one was needed
+	voting    *voting.Voting
+	feed      *feed.Feed
+	handler   http.Handler
+	clock     *clock
+	registry  *prometheus.Registry
+	log       *syncBuffer
+	names     map[string]string // of tokens, users and polls, for {name} in requests
 }
 
 type syncBuffer struct {
@@ -95,12 +141,11 @@ func newSite(t testing.TB, change func(*api.Config)) *site {
 	}
 	logger := slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	ctx, stop := context.WithCancel(context.Background())
-	store, err := sqlite.Open(ctx, sqlite.Options{Path: filepath.Join(t.TempDir(), "vote.db"), Clock: s.clock, AutoMigrate: true})
-	if err != nil {
+	if err := standing.open(ctx, s); err != nil {
 		stop()
 		t.Fatal(err)
 	}
-	s.store = store
+	store := s.store
 	c := api.Config{
 		Store: store, Clock: s.clock, Logger: logger, Registry: s.registry, MetricsPath: "/metrics",
 		Limiter: memory.NewLimiter(memory.LimiterOptions{Clock: s.clock}),
@@ -109,13 +154,15 @@ func newSite(t testing.TB, change func(*api.Config)) *site {
 		change(&c)
 	}
 	accounts := account.New(account.Config{
-		Store: store, Clock: s.clock, Logger: logger, Secret: []byte("a secret of this test, long enough"), DailyVotes: c.Limits.DailyVotes,
+		Store: store, Cache: s.cache, Clock: s.clock, Logger: logger, Secret: []byte("a secret of this test, long enough"), DailyVotes: c.Limits.DailyVotes,
 	})
-	stats := live.New(live.Config{Store: store, Clock: s.clock})
+	stats := live.New(live.Config{Store: store, Cache: s.cache, Clock: s.clock})
 	shown := analytics.New(analytics.Config{Store: store, Clock: s.clock, Logger: logger, FlushEvery: 10 * time.Millisecond})
-	s.feed = feed.New(feed.Config{Store: store, Clock: s.clock, Logger: logger, Exclusive: true, Ranker: true, OnShown: shown.Shown})
+	s.feed = feed.New(feed.Config{
+		Store: store, Cache: s.cache, Clock: s.clock, Logger: logger, Exclusive: s.exclusive, Ranker: true, OnShown: shown.Shown,
+	})
 	s.voting = voting.New(voting.Config{
-		Store: store, Logger: logger, Rules: domain.Rules{DailyVotes: c.Limits.DailyVotes, DailyPolls: 1000},
+		Store: store, Logger: logger, Shards: s.shards, Rules: domain.Rules{DailyVotes: c.Limits.DailyVotes, DailyPolls: 1000},
 		OnCommit: func(o domain.Outcome) {
 			s.feed.Apply(o)
 			stats.Apply(o)
@@ -123,6 +170,7 @@ func newSite(t testing.TB, change func(*api.Config)) *site {
 		OnPublish: s.feed.Published,
 	})
 	c.Account, c.Voting, c.Feed, c.Live, c.Analytics = accounts, s.voting, s.feed, stats, shown
+	var err error
 	if s.handler, err = api.New(c); err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +178,7 @@ func newSite(t testing.TB, change func(*api.Config)) *site {
 		t.Fatal(err)
 	}
 	var running sync.WaitGroup
-	for _, run := range []func(context.Context) error{accounts.Run, stats.Run, s.feed.Run, s.voting.Run, shown.Run} {
+	for _, run := range append(s.running, accounts.Run, stats.Run, s.feed.Run, s.voting.Run, shown.Run) {
 		running.Go(func() {
 			if err := run(ctx); err != nil {
 				t.Error(err)
@@ -351,7 +399,7 @@ func (s *site) events() []string {
 func (s *site) consume() {
 	s.t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
-	bus := memory.NewBus(memory.BusOptions{DeadLetter: s.store.AddDeadLetter, Clock: s.clock})
+	bus := &tally{Bus: standing.bus(s, memory.BusOptions{DeadLetter: s.store.AddDeadLetter, Clock: s.clock}), takers: make(map[string]int64)}
 	events.SubscribeProcessing(bus)
 	events.SubscribeAnalytics(bus, s.store)
 	events.SubscribeNotifications(bus, s.store)
@@ -361,10 +409,43 @@ func (s *site) consume() {
 	running.Go(func() { _ = relay.Run(ctx) })
 	defer running.Wait()
 	defer stop()
-	eventually(s.t, "the outbox is empty", func() bool {
+	eventually(s.t, "the outbox is empty and all is handled", func() bool {
 		rows, _, err := s.store.OutboxLag(ctx)
-		return err == nil && rows == 0
+		return err == nil && rows == 0 && bus.open.Load() == 0
 	})
+}
+
+// tally is a bus that knows how much of what it took is not handled yet.
+type tally struct {
+	domain.Bus
+	takers map[string]int64 // how many queues take the events of a type
+	open   atomic.Int64
+}
+
+func (b *tally) Subscribe(queue string, types []string, h domain.Handler) {
+	for _, t := range types {
+		b.takers[t]++
+	}
+	b.Bus.Subscribe(queue, types, func(ctx context.Context, events []domain.Event) error {
+		err := h(ctx, events)
+		if err == nil {
+			b.open.Add(-int64(len(events)))
+		}
+		return err
+	})
+}
+
+func (b *tally) Publish(ctx context.Context, events []domain.Event) error {
+	var n int64
+	for _, e := range events {
+		n += b.takers[e.Type]
+	}
+	b.open.Add(n)
+	err := b.Bus.Publish(ctx, events)
+	if err != nil {
+		b.open.Add(-n) // they come again
+	}
+	return err
 }
 
 // fingerprint tells how much of everything storage holds, so that a change of
