@@ -36,13 +36,16 @@ this machine, people therefore come from many addresses of the loopback network,
 as people at home do (see --source-addresses). From one address, the default of
 100 registrations an hour lets only 100 people in.
 
+With several addresses, of instances over the same database, each request goes to
+the next of them, as behind a load balancer.
+
 The answer is no when some results differ.`,
 		Args:          cobra.MinimumNArgs(1),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
 	f := c.Flags()
-	f.StringVar(&o.Server, "server", "http://localhost:8080", "address of the server")
+	f.StringSliceVar(&o.Servers, "server", []string{"http://localhost:8080"}, "address of the server; of each instance, by commas or repeated, when there are several")
 	f.IntVar(&o.Concurrency, "concurrency", 64, "requests under way at once")
 	f.StringVar(&sources, "source-addresses", "auto", "addresses that people come from: a network of this machine, none, or auto (127.0.1.0/24 when the server is on this machine, on Linux)")
 	f.IntVar(&o.Answers, "answers", 0, "only the first so many answers of a conversation; 0 for all")
@@ -54,7 +57,7 @@ The answer is no when some results differ.`,
 	f.BoolVar(&asJSON, "json", false, "print the report as JSON")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		var err error
-		if o.Sources, err = Sources(sources, o.Server); err != nil {
+		if o.Sources, err = Sources(sources, o.Servers); err != nil {
 			return err
 		}
 		if o.Folders, err = Conversations(args); err != nil {

@@ -129,12 +129,14 @@ func TestTitlesAndTags(t *testing.T) {
 func TestSources(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		spec, server string
-		n            int // -1: an error
+		spec, servers string
+		n             int // -1: an error
 	}{
 		{"none", "http://localhost:8080", 0},
 		{"auto", "http://localhost:8080", 254 + 1}, // the last address is as good as any on loopback
 		{"auto", "http://127.0.0.1", 255},
+		{"auto", "http://localhost:8081,http://127.0.0.1:8082", 255},
+		{"auto", "http://localhost:8081,http://192.0.2.1", 0},
 		{"auto", "https://vote.example.org", 0},
 		{"auto", "http://[::1]:8080", 0},
 		{"auto", "http://192.0.2.1", 0},
@@ -143,9 +145,9 @@ func TestSources(t *testing.T) {
 		{"127.0.2.1/32", "", -1},
 		{"many", "", -1},
 	} {
-		got, err := Sources(c.spec, c.server)
+		got, err := Sources(c.spec, strings.Split(c.servers, ","))
 		if c.n < 0 && err == nil || c.n >= 0 && (err != nil || len(got) != c.n) {
-			t.Errorf("%s to %s: %d addresses, %v; want %d", c.spec, c.server, len(got), err, c.n)
+			t.Errorf("%s to %s: %d addresses, %v; want %d", c.spec, c.servers, len(got), err, c.n)
 		}
 	}
 }

@@ -24,10 +24,11 @@ const (
 // player sends requests as people do: it bounds how many are under way, waits
 // where the server says so, and repeats what may be repeated.
 type player struct {
-	wire    *wire
+	wires   []*wire // of each instance
 	slots   chan struct{}
 	maxWait time.Duration
 
+	next    atomic.Int64 // counts tries, to take the wires in turn
 	waiting atomic.Int64 // requests that wait as told
 	waits   atomic.Int64 // waits as told, by a rate limit or a full server
 	waited  atomic.Int64 // ns, over all people
@@ -117,7 +118,7 @@ func (p *player) try(ctx context.Context, q request, o *outcome) (reply, error) 
 	}
 	defer func() { <-p.slots }()
 	start := time.Now()
-	a, err := p.wire.do(ctx, q)
+	a, err := p.wires[int(p.next.Add(1)%int64(len(p.wires)))].do(ctx, q)
 	o.took = time.Since(start)
 	o.reply, o.code = a, ""
 	o.uncertain = o.uncertain || a.repeated

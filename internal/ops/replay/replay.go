@@ -25,8 +25,9 @@ var ErrDifferent = fmt.Errorf("%w: the server's results differ from the files'",
 
 // Options say what to replay and how.
 type Options struct {
-	// Server is the base URL.
-	Server string
+	// Servers are the base URLs of the instances of one server. Each request
+	// goes to the next of them, as behind something that balances the load.
+	Servers []string
 	// Folders are conversations, see [Conversations].
 	Folders []string
 	// Concurrency is how many requests are under way at once.
@@ -59,7 +60,7 @@ const hashesAtOnce = 8
 // options or files that cannot be used, before anything was sent. Differences
 // are in the report and no error.
 func Run(ctx context.Context, o Options) (Report, error) {
-	report := Report{Server: o.Server}
+	report := Report{Servers: o.Servers}
 	var all []conversation
 	for _, folder := range o.Folders {
 		c, err := readConversation(folder, o.People, o.Answers)
@@ -71,18 +72,27 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	if o.Concurrency < 1 {
 		return report, errors.New("at least one request has to be under way at once")
 	}
-	w, err := newWire(o.Server, o.Sources, o.Timeout)
-	if err != nil {
-		return report, err
+	if len(o.Servers) == 0 {
+		return report, errors.New("no server")
 	}
-	defer w.close()
-	if _, err := w.do(ctx, request{method: http.MethodGet, path: "/healthz"}); err != nil {
-		return report, fmt.Errorf("%w: no answer from %s: %w", command.ErrUnfinished, o.Server, err)
+	var wires []*wire
+	for _, server := range o.Servers {
+		w, err := newWire(server, o.Sources, o.Timeout)
+		if err != nil {
+			return report, err
+		}
+		defer w.close()
+		wires = append(wires, w)
+	}
+	for i, w := range wires {
+		if _, err := w.do(ctx, request{method: http.MethodGet, path: "/healthz"}); err != nil {
+			return report, fmt.Errorf("%w: no answer from %s: %w", command.ErrUnfinished, o.Servers[i], err)
+		}
 	}
 	for _, c := range all {
 		r := run{
 			Options: o, conversation: c, id: strings.ToLower(rand.Text()[:8]),
-			player: &player{wire: w, slots: make(chan struct{}, o.Concurrency), maxWait: o.MaxWait},
+			player: &player{wires: wires, slots: make(chan struct{}, o.Concurrency), maxWait: o.MaxWait},
 		}
 		got, err := r.replay(ctx)
 		if err != nil {

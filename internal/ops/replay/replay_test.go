@@ -97,7 +97,7 @@ func raised(c *config.Config) {
 
 func options(server, folder string) replay.Options {
 	return replay.Options{
-		Server: server, Folders: []string{folder}, Concurrency: 32, DailyLimit: -1, Walks: 20, MaxWait: 3 * time.Minute, Timeout: time.Minute,
+		Servers: []string{server}, Folders: []string{folder}, Concurrency: 32, DailyLimit: -1, Walks: 20, MaxWait: 3 * time.Minute, Timeout: time.Minute,
 	}
 }
 
@@ -125,7 +125,7 @@ func TestSampleAtDefaultLimits(t *testing.T) {
 			t.Parallel()
 			o := options(serve(t, func(cfg *config.Config) { cfg.Limits.DailyVotes = c.daily }), sample)
 			var err error
-			if o.Sources, err = replay.Sources("auto", o.Server); err != nil {
+			if o.Sources, err = replay.Sources("auto", o.Servers); err != nil {
 				t.Fatal(err)
 			}
 			for range 2 { // a replay can be repeated against the same server
@@ -427,6 +427,40 @@ func TestRepeatingConverges(t *testing.T) {
 	}
 }
 
+func TestInstancesTakeTurns(t *testing.T) {
+	t.Parallel()
+	behind, err := url.Parse(serve(t, raised))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := options("", sample)
+	o.Servers = nil
+	var asked [3]atomic.Int64
+	for i := range asked {
+		forward := httputil.NewSingleHostReverseProxy(behind)
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			asked[i].Add(1)
+			forward.ServeHTTP(w, r)
+		}))
+		t.Cleanup(s.Close)
+		o.Servers = append(o.Servers, s.URL)
+	}
+	if got := play(t, o); len(got.Differences) > 0 || got.Votes != 14 {
+		t.Errorf("%d votes, differences %q", got.Votes, got.Differences)
+	}
+	for i := range asked {
+		if n := asked[i].Load(); n < 10 || n < asked[0].Load()-2 || n > asked[0].Load()+2 {
+			t.Errorf("instance %d was asked %d times, the first one %d times", i, n, asked[0].Load())
+		}
+	}
+	closed := httptest.NewServer(http.NotFoundHandler())
+	closed.Close()
+	o.Servers = append(o.Servers, closed.URL)
+	if _, err := replay.Run(t.Context(), o); !errors.Is(err, command.ErrUnfinished) || !strings.Contains(fmt.Sprint(err), closed.URL) {
+		t.Errorf("with an instance that is not there: %v", err)
+	}
+}
+
 func TestUnfinished(t *testing.T) {
 	t.Parallel()
 	closed := httptest.NewServer(http.NotFoundHandler())
@@ -468,10 +502,11 @@ func TestUnfinished(t *testing.T) {
 		}
 	})
 	for _, o := range []replay.Options{
-		{Server: "localhost:8080", Folders: []string{sample}, Concurrency: 1},
-		{Server: "ftp://localhost", Folders: []string{sample}, Concurrency: 1},
-		{Server: "http://localhost", Folders: []string{"nowhere"}, Concurrency: 1},
-		{Server: "http://localhost", Folders: []string{sample}},
+		{Servers: []string{"localhost:8080"}, Folders: []string{sample}, Concurrency: 1},
+		{Servers: []string{"ftp://localhost"}, Folders: []string{sample}, Concurrency: 1},
+		{Servers: []string{"http://localhost"}, Folders: []string{"nowhere"}, Concurrency: 1},
+		{Servers: []string{"http://localhost"}, Folders: []string{sample}},
+		{Folders: []string{sample}, Concurrency: 1},
 	} {
 		if _, err := replay.Run(t.Context(), o); err == nil || errors.Is(err, command.ErrUnfinished) {
 			t.Errorf("%+v: error %v", o, err)

@@ -13,7 +13,7 @@ import (
 
 // Report is what a replay did and found.
 type Report struct {
-	Server        string               `json:"server"`
+	Servers       []string             `json:"servers"`
 	Conversations []ConversationReport `json:"conversations"`
 }
 

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"net/url"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -243,20 +244,16 @@ const maxSources = 4096
 
 // Sources returns the addresses that connections come from. "none" leaves the
 // choice to the system. A network like 127.0.1.0/24 gives each of its addresses
-// but the first. "auto" is 127.0.1.0/24 when the server is on this machine and
+// but the first. "auto" is 127.0.1.0/24 when all servers are on this machine and
 // the system is Linux, where every address of the loopback network can be used,
 // and else none.
-func Sources(spec, server string) ([]netip.Addr, error) {
+func Sources(spec string, servers []string) ([]netip.Addr, error) {
 	switch spec {
 	case "none":
 		return nil, nil
 	case "auto":
-		u, err := url.Parse(server)
-		if err != nil || runtime.GOOS != "linux" {
-			return nil, nil //nolint:nilerr // an address that is none is told of when it is dialled
-		}
-		if ip, err := netip.ParseAddr(u.Hostname()); u.Hostname() != "localhost" && (err != nil || !ip.Is4() || !ip.IsLoopback()) {
-			return nil, nil //nolint:nilerr // a name that is no address is not of this machine
+		if runtime.GOOS != "linux" || slices.ContainsFunc(servers, elsewhere) {
+			return nil, nil
 		}
 		spec = "127.0.1.0/24"
 	}
@@ -272,4 +269,15 @@ func Sources(spec, server string) ([]netip.Addr, error) {
 		return nil, fmt.Errorf("%s has too few addresses", spec)
 	}
 	return all, nil
+}
+
+// elsewhere reports whether a server is not known to be on this machine. An
+// address that is none is told of when it is dialled.
+func elsewhere(server string) bool {
+	u, err := url.Parse(server)
+	if err != nil {
+		return true
+	}
+	ip, err := netip.ParseAddr(u.Hostname())
+	return u.Hostname() != "localhost" && (err != nil || !ip.Is4() || !ip.IsLoopback())
 }
