@@ -86,7 +86,7 @@ var modules = []struct {
 	{"modernc.org/libc", []string{"internal/engine/sqlite"}}, // the C memory of the former
 	{"zombiezen.com/go/sqlite", []string{"internal/engine/sqlite"}},
 	{"github.com/gofrs/flock", []string{"internal/engine/sqlite"}},
-	{"github.com/jackc/pgx", []string{"internal/engine/postgres", "internal/testservers"}}, // testservers: makes databases for tests
+	{"github.com/jackc/pgx", []string{"internal/engine/postgres", "internal/testservers", "loadtest"}}, // testservers, loadtest: make databases of their own
 	{"github.com/pressly/goose", []string{"internal/engine/sqlite", "internal/engine/postgres"}},
 	{"github.com/redis/rueidis", []string{"internal/engine/redis"}},
 	{"github.com/rabbitmq/amqp091-go", []string{"internal/engine/rabbitmq"}},

@@ -1,5 +1,6 @@
-// Command bench measures Vote on the embedded engines and prints each figure
-// beside a ceiling taken in the same run on the same machine, as a ratio.
+// Command bench measures Vote on the embedded engines, or with -engine postgres
+// on PostgreSQL, Redis and RabbitMQ, and prints each figure beside a ceiling
+// taken in the same run on the same machine, as a ratio.
 //
 // Absolute figures say more about the machine than about the program, so every
 // comparison alternates between the two sides and reports medians. Servers run
@@ -36,7 +37,7 @@ func run() error {
 	if len(os.Args) == 3 {
 		switch os.Args[1] {
 		case "serve":
-			return serveVote(ctx, os.Args[2])
+			return serveVote(ctx)
 		case "bare":
 			return serveBare(ctx, os.Args[2])
 		}
@@ -51,18 +52,24 @@ type settings struct {
 	polls    int
 	only     string
 	folder   string
+	ground   ground
 }
 
 func (s settings) wants(section string) bool {
 	return s.only == "" || strings.Contains(s.only, section)
 }
 
-func measure(ctx context.Context) error {
+func measure(ctx context.Context) (err error) {
 	var s settings
 	flag.IntVar(&s.runs, "runs", 5, "alternating runs of each side")
 	flag.DurationVar(&s.duration, "duration", 3*time.Second, "length of one run")
 	flag.IntVar(&s.polls, "polls", 1_000_000, "polls in the large database")
 	flag.StringVar(&s.only, "only", "", "sections to run: any of a, b, c, d, e; empty for all")
+	engine := flag.String("engine", "sqlite", "sqlite, or postgres with Redis and RabbitMQ")
+	dsn := flag.String("dsn", os.Getenv("VOTE_TEST_POSTGRES_URL"), "postgres:// URL of a superuser")
+	redis := flag.String("redis", os.Getenv("VOTE_TEST_REDIS_ADDRESS"), "host:port of a Redis; empty keeps limits and cache in each process")
+	amqp := flag.String("amqp", os.Getenv("VOTE_TEST_RABBITMQ_URL"), "amqp:// URL")
+	lanes := flag.Int("lanes", 4, "batches of votes under way at once on PostgreSQL, in section a")
 	flag.Parse()
 	folder, err := os.MkdirTemp("", "vote-bench-")
 	if err != nil {
@@ -70,6 +77,17 @@ func measure(ctx context.Context) error {
 	}
 	s.folder = folder
 	defer func() { _ = os.RemoveAll(folder) }()
+	switch *engine {
+	case "sqlite":
+		s.ground = embedded{folder}
+	case "postgres":
+		if s.ground, err = newProduction(*dsn, *redis, *amqp, *lanes); err != nil {
+			return err
+		}
+	default:
+		return fmt.Errorf("-engine %s: there are sqlite and postgres", *engine)
+	}
+	defer func() { err = errors.Join(err, s.ground.close()) }()
 	fmt.Printf("%s, %d cores, medians of %d alternating runs of %v\n\n", runtime.Version(), runtime.NumCPU(), s.runs, s.duration)
 	if s.wants("a") {
 		if err := measureVoting(ctx, s); err != nil {
@@ -99,6 +117,30 @@ func median(all []figures) figures {
 		return 1
 	})
 	return all[len(all)/2]
+}
+
+// side is one of those that are compared.
+type side struct {
+	run func() (figures, error)
+	all []figures
+}
+
+// alternate runs the sides in turn, and returns the median of each.
+func alternate(runs int, sides ...*side) ([]figures, error) {
+	for range runs {
+		for _, s := range sides {
+			f, err := s.run()
+			if err != nil {
+				return nil, err
+			}
+			s.all = append(s.all, f)
+		}
+	}
+	medians := make([]figures, len(sides))
+	for i, s := range sides {
+		medians[i] = median(s.all)
+	}
+	return medians, nil
 }
 
 // row prints one comparison.

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,15 +30,15 @@ import (
 // secret signs the tokens of the measurement; both servers check with it.
 const secret = "only-for-measuring-0123456789abcdef"
 
-// serveVote runs the real server over the database in folder until ctx ends or
+// serveVote runs the real server as the environment says until ctx ends or
 // standard input closes.
-func serveVote(ctx context.Context, folder string) error {
-	c, err := config.Load("", []string{
-		"STORAGE_PATH=" + filepath.Join(folder, "vote.db"), "SERVER_HOST=127.0.0.1", "SERVER_PORT=0",
-		"LOGGING_LEVEL=warn", "JWT_SECRET_KEY=" + secret,
+func serveVote(ctx context.Context) error {
+	c, err := config.Load("", append(os.Environ(),
+		"SERVER_HOST=127.0.0.1", "SERVER_PORT=0",
+		"LOGGING_LEVEL=warn", "JWT_SECRET_KEY="+secret,
 		"LIMITS_DAILY_VOTES=100000000", "LIMITS_REQUESTS_PER_MINUTE=100000000", "LIMITS_VOTES_PER_MINUTE=100000000",
 		"LIMITS_BURST_PER_SECOND=100000000",
-	})
+	))
 	if err != nil {
 		return err
 	}
@@ -129,13 +130,14 @@ type process struct {
 	addr  string
 }
 
-func spawn(mode, folder string) (*process, error) {
+// spawn starts one with nothing in its environment but the settings.
+func spawn(mode, folder string, settings ...string) (*process, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
 	p := &process{cmd: exec.Command(self, mode, folder)}
-	p.cmd.Stderr = os.Stderr
+	p.cmd.Stderr, p.cmd.Env = os.Stderr, settings
 	if p.input, err = p.cmd.StdinPipe(); err != nil {
 		return nil, err
 	}
@@ -241,43 +243,29 @@ const connections = 64
 // measureServer seeds the large database, then measures start, memory, feed and
 // vote over HTTP.
 func measureServer(ctx context.Context, s settings) error {
-	large := filepath.Join(s.folder, "large")
 	const voters = 10_007
 	began := time.Now()
-	users, polls, err := seed(ctx, large, s.polls, voters, twoTags)
+	users, polls, err := seed(ctx, s, "large", voters, twoTags)
 	if err != nil {
 		return err
 	}
 	fmt.Printf("seeded %d polls of 2 tags and %d users in %v\n", s.polls, voters, time.Since(began).Round(time.Second))
-	server, err := startMeasured(ctx, large, fmt.Sprintf("(e) %d polls of 2 tags", s.polls))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = server.stop() }()
-	if s.wants("b") || s.wants("c") {
-		if err := measureHTTP(ctx, s, server, users, polls); err != nil {
-			return err
+	if err := withServers(ctx, s, "large", fmt.Sprintf("(e) %d polls of 2 tags", s.polls), func(servers []*process) error {
+		if !s.wants("b") && !s.wants("c") {
+			return nil
 		}
-	}
-	if err := server.stop(); err != nil {
+		return measureHTTP(ctx, s, servers, users, polls)
+	}); err != nil || !s.wants("e") {
 		return err
 	}
-	if !s.wants("e") {
-		return nil
-	}
-	wide := filepath.Join(s.folder, "wide")
-	if _, _, err := seed(ctx, wide, s.polls, 1, tenTags); err != nil {
+	if _, _, err := seed(ctx, s, "wide", 1, tenTags); err != nil {
 		return err
 	}
-	server, err = startMeasured(ctx, wide, fmt.Sprintf("(e) %d polls of 10 tags, a million tags", s.polls))
-	if err != nil {
-		return err
-	}
-	return server.stop()
+	return withServers(ctx, s, "wide", fmt.Sprintf("(e) %d polls of 10 tags, a million tags", s.polls), func([]*process) error { return nil })
 }
 
-func seed(ctx context.Context, folder string, polls, users int, tags func(int) []string) ([]domain.UserID, []domain.PollID, error) {
-	store, err := sqlite.Open(ctx, sqlite.Options{Path: filepath.Join(folder, "vote.db"), Clock: domain.SystemClock{}, AutoMigrate: true})
+func seed(ctx context.Context, s settings, name string, users int, tags func(int) []string) ([]domain.UserID, []domain.PollID, error) {
+	store, err := s.ground.open(ctx, name)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -285,68 +273,137 @@ func seed(ctx context.Context, folder string, polls, users int, tags func(int) [
 	if err != nil {
 		return nil, nil, errors.Join(err, store.Close())
 	}
-	ids, err := seedPolls(ctx, store, people[0], polls, tags)
+	ids, err := seedPolls(ctx, store, people[0], s.polls, tags)
 	if err == nil {
 		err = seedSkips(ctx, store, people[0], ids[max(0, len(ids)-10_000):])
 	}
 	return people, ids, errors.Join(err, store.Close())
 }
 
-// startMeasured starts the real server and prints what that cost.
-func startMeasured(ctx context.Context, folder, what string) (*process, error) {
-	began := time.Now()
-	server, err := spawn("serve", folder)
-	if err != nil {
-		return nil, err
-	}
-	if err := server.ready(ctx); err != nil {
-		return nil, errors.Join(err, server.stop())
-	}
-	took := time.Since(began)
-	if r, err := get(ctx, "http://"+server.addr+"/api/tags", ""); err != nil || r.status != http.StatusOK {
-		return nil, errors.Join(fmt.Errorf("tags: %d %w", r.status, err), server.stop())
-	}
-	now, peak, err := server.residentMB()
-	if err != nil {
-		return nil, errors.Join(err, server.stop())
-	}
-	fmt.Printf("%-46s ready in %v, resident %d MB, highest %d MB\n\n", what, took.Round(10*time.Millisecond), now, peak)
-	return server, nil
-}
-
-func measureHTTP(ctx context.Context, s settings, server *process, users []domain.UserID, polls []domain.PollID) error {
-	tokens := make([]string, len(users))
-	for i, u := range users {
-		var err error
-		if tokens[i], err = tokenFor(u); err != nil {
+// withServers starts the real servers, one after the other, prints what the
+// first cost, and ends them after use.
+func withServers(ctx context.Context, s settings, name, what string, use func([]*process) error) (err error) {
+	var servers []*process
+	defer func() {
+		for _, server := range servers {
+			err = errors.Join(err, server.stop())
+		}
+	}()
+	for i := range s.ground.servers() {
+		began := time.Now()
+		server, err := spawn("serve", "", s.ground.settings(name)...)
+		if err != nil {
 			return err
 		}
+		servers = append(servers, server)
+		if err := server.ready(ctx); err != nil {
+			return err
+		}
+		if i > 0 {
+			continue
+		}
+		took := time.Since(began)
+		if r, err := get(ctx, "http://"+server.addr+"/api/tags", ""); err != nil || r.status != http.StatusOK {
+			return fmt.Errorf("tags: %d %w", r.status, err)
+		}
+		now, peak, err := server.residentMB()
+		if err != nil {
+			return err
+		}
+		fmt.Printf("%-46s ready in %v, resident %d MB, highest %d MB\n\n", what, took.Round(10*time.Millisecond), now, peak)
 	}
-	base := "http://" + server.addr
-	feedAnswer, err := get(ctx, base+"/api/polls", tokens[0])
-	if err != nil || feedAnswer.status != http.StatusOK {
-		return fmt.Errorf("feed: %d %s %w", feedAnswer.status, feedAnswer.body, err)
+	return use(servers)
+}
+
+// crowd are people who are signed in, and the servers that they use.
+type crowd struct {
+	servers []*process
+	users   []domain.UserID
+	tokens  map[domain.UserID]string
+}
+
+// page returns the answer to a user's feed request, and the polls in it.
+func (c crowd) page(ctx context.Context, server *process, user domain.UserID) (body []byte, polls []domain.PollID, err error) {
+	r, err := get(ctx, "http://"+server.addr+"/api/polls", c.tokens[user])
+	if err != nil || r.status != http.StatusOK {
+		return nil, nil, fmt.Errorf("feed: %d %s %w", r.status, r.body, err)
 	}
 	var page struct {
 		Polls []struct {
 			ID domain.PollID `json:"id"`
 		} `json:"polls"`
 	}
-	if err := json.Unmarshal(feedAnswer.body, &page); err != nil {
+	err = json.Unmarshal(r.body, &page)
+	for _, p := range page.Polls {
+		polls = append(polls, p.ID)
+	}
+	return r.body, polls, err
+}
+
+const voteBody = `{"optionIndex":1}`
+
+func (c crowd) vote(ctx context.Context, server *process, user domain.UserID, poll domain.PollID) (body []byte, err error) {
+	r, err := send(ctx, http.MethodPost, fmt.Sprintf("http://%s/api/polls/%d/vote", server.addr, poll), c.tokens[user], voteBody)
+	if err != nil || r.status != http.StatusOK {
+		return nil, fmt.Errorf("vote: %d %s %w", r.status, r.body, err)
+	}
+	return r.body, nil
+}
+
+// readers are the people whose feeds are read, one to a connection where the
+// servers are several.
+func (c crowd) readers() []domain.UserID {
+	if len(c.servers) == 1 {
+		return c.users[:1]
+	}
+	return c.users[:connections]
+}
+
+// voteElsewhere lets each reader vote on the first poll of the page by a server
+// other than the first, and sees that the first has noticed.
+func (c crowd) voteElsewhere(ctx context.Context) error {
+	for i, user := range c.readers() {
+		_, polls, err := c.page(ctx, c.servers[0], user)
+		if err != nil {
+			return err
+		}
+		if _, err := c.vote(ctx, c.servers[1+i%(len(c.servers)-1)], user, polls[0]); err != nil {
+			return err
+		}
+		_, after, err := c.page(ctx, c.servers[0], user)
+		if err != nil {
+			return err
+		}
+		if slices.Contains(after, polls[0]) {
+			return fmt.Errorf("the feed of user %d shows poll %d after the vote on it", user, polls[0])
+		}
+	}
+	return nil
+}
+
+func measureHTTP(ctx context.Context, s settings, servers []*process, users []domain.UserID, polls []domain.PollID) error {
+	people := crowd{servers: servers, users: users, tokens: make(map[domain.UserID]string, len(users))}
+	for _, u := range users {
+		var err error
+		if people.tokens[u], err = tokenFor(u); err != nil {
+			return err
+		}
+	}
+	feedAnswer, page, err := people.page(ctx, servers[0], users[0])
+	if err != nil {
 		return err
 	}
-	if want := polls[len(polls)-10_001]; len(page.Polls) != 10 || page.Polls[0].ID != want {
-		return fmt.Errorf("the feed begins with %v, want poll %d", page.Polls, want)
+	if want := polls[len(polls)-10_001]; len(page) != 10 || page[0] != want {
+		return fmt.Errorf("the feed begins with %v, want poll %d", page, want)
 	}
-	const body = `{"optionIndex":1}`
-	voteAnswer, err := send(ctx, http.MethodPost, fmt.Sprintf("%s/api/polls/%d/vote", base, polls[0]), tokens[0], body)
-	if err != nil || voteAnswer.status != http.StatusOK {
-		return fmt.Errorf("vote: %d %s %w", voteAnswer.status, voteAnswer.body, err)
+	voteAnswer, err := people.vote(ctx, servers[0], users[0], polls[0])
+	if err != nil {
+		return err
 	}
 	ceiling := filepath.Join(s.folder, "bare")
 	if err := errors.Join(os.MkdirAll(ceiling, 0o700),
-		os.WriteFile(filepath.Join(ceiling, "feed.json"), feedAnswer.body, 0o600),
-		os.WriteFile(filepath.Join(ceiling, "vote.json"), voteAnswer.body, 0o600)); err != nil {
+		os.WriteFile(filepath.Join(ceiling, "feed.json"), feedAnswer, 0o600),
+		os.WriteFile(filepath.Join(ceiling, "vote.json"), voteAnswer, 0o600)); err != nil {
 		return err
 	}
 	bare, err := spawn("bare", ceiling)
@@ -354,57 +411,92 @@ func measureHTTP(ctx context.Context, s settings, server *process, users []domai
 		return err
 	}
 	defer func() { _ = bare.stop() }()
-
-	feed := func(b []byte, _, _ int) ([]byte, bool) {
-		b = append(b, "GET /api/polls HTTP/1.1\r\nHost: vote\r\nAuthorization: Bearer "...)
-		b = append(b, tokens[0]...)
-		return append(b, "\r\n\r\n"...), true
-	}
-	indexOf := make(map[domain.UserID]int, len(users))
-	for i, u := range users {
-		indexOf[u] = i
-	}
-	// People vote on what their feeds show first: the newest polls.
-	p := &pairs{users: users[1:], polls: polls[len(polls)-500:]}
-	vote := func(b []byte, _, _ int) ([]byte, bool) {
-		user, poll, ok := p.take()
-		if !ok {
-			return b, false
+	if s.wants("b") {
+		if err := measureFeed(ctx, s, people, bare); err != nil {
+			return err
 		}
-		b = append(b, "POST /api/polls/"...)
-		b = strconv.AppendInt(b, int64(poll), 10)
-		b = append(b, "/vote HTTP/1.1\r\nHost: vote\r\nContent-Type: application/json\r\nContent-Length: "...)
-		b = strconv.AppendInt(b, int64(len(body)), 10)
-		b = append(b, "\r\nAuthorization: Bearer "...)
-		b = append(b, tokens[indexOf[user]]...)
-		b = append(b, "\r\n\r\n"...)
-		return append(b, body...), true
 	}
-	for _, section := range []struct {
-		name, what string
-		next       func([]byte, int, int) ([]byte, bool)
-	}{
-		{"b", "(b) feed over HTTP, newest 10,000 seen", feed},
-		{"c", "(c) vote over HTTP", vote},
-	} {
-		if !s.wants(section.name) {
-			continue
+	if s.wants("c") {
+		if err := measureVotes(ctx, s, people, bare, polls); err != nil {
+			return err
 		}
-		var ours, theirs []figures
-		for range s.runs {
-			for _, side := range []struct {
-				addr string
-				all  *[]figures
-			}{{server.addr, &ours}, {bare.addr, &theirs}} {
-				f, err := load{addr: side.addr, connections: connections, next: section.next, want: http.StatusOK}.run(s.duration)
-				if err != nil {
-					return err
-				}
-				*side.all = append(*side.all, f)
-			}
-		}
-		row(section.what, median(ours), median(theirs))
 	}
 	fmt.Println()
+	return nil
+}
+
+func measureFeed(ctx context.Context, s settings, people crowd, bare *process) error {
+	readers := people.readers()
+	to := func(server *process) func() (figures, error) {
+		return func() (figures, error) {
+			return load{addr: server.addr, connections: connections, want: http.StatusOK, next: func(b []byte, connection, _ int) ([]byte, bool) {
+				b = append(b, "GET /api/polls HTTP/1.1\r\nHost: vote\r\nAuthorization: Bearer "...)
+				b = append(b, people.tokens[readers[connection%len(readers)]]...)
+				return append(b, "\r\n\r\n"...), true
+			}}.run(s.duration)
+		}
+	}
+	ours := to(people.servers[0])
+	what := "(b) feed over HTTP, newest 10,000 seen"
+	if len(people.servers) > 1 {
+		what = "(b) feed over HTTP, voted elsewhere"
+		measured := ours
+		ours = func() (figures, error) {
+			if err := people.voteElsewhere(ctx); err != nil {
+				return figures{}, err
+			}
+			return measured()
+		}
+	}
+	medians, err := alternate(s.runs, &side{run: ours}, &side{run: to(bare)})
+	if err != nil {
+		return err
+	}
+	row(what, medians[0], medians[1])
+	return nil
+}
+
+func measureVotes(ctx context.Context, s settings, people crowd, bare *process, polls []domain.PollID) error {
+	// People vote on what their feeds show first: the newest polls.
+	p := &pairs{users: people.users[connections:], polls: polls[len(polls)-500:]}
+	to := func(server *process) func() (figures, error) {
+		return func() (figures, error) {
+			return load{addr: server.addr, connections: connections, want: http.StatusOK, next: func(b []byte, _, _ int) ([]byte, bool) {
+				user, poll, ok := p.take()
+				if !ok {
+					return b, false
+				}
+				b = append(b, "POST /api/polls/"...)
+				b = strconv.AppendInt(b, int64(poll), 10)
+				b = append(b, "/vote HTTP/1.1\r\nHost: vote\r\nContent-Type: application/json\r\nContent-Length: "...)
+				b = strconv.AppendInt(b, int64(len(voteBody)), 10)
+				b = append(b, "\r\nAuthorization: Bearer "...)
+				b = append(b, people.tokens[user]...)
+				b = append(b, "\r\n\r\n"...)
+				return append(b, voteBody...), true
+			}}.run(s.duration)
+		}
+	}
+	sides := []*side{{run: to(people.servers[0])}, {run: to(bare)}}
+	clients := 0
+	if len(people.servers) > 1 { // else the store is the server's alone
+		store, err := s.ground.open(ctx, "large")
+		if err != nil {
+			return err
+		}
+		defer func() { _ = store.Close() }()
+		if clients, err = bestClients(ctx, s, store, p, connections); err != nil {
+			return err
+		}
+		sides = append(sides, &side{run: func() (figures, error) { return callersLoop(clients, s.duration, single(ctx, store, p)) }})
+	}
+	medians, err := alternate(s.runs, sides...)
+	if err != nil {
+		return err
+	}
+	row("(c) vote over HTTP", medians[0], medians[1])
+	if clients > 0 {
+		row(fmt.Sprintf("    and one transaction a vote, %d clients", clients), medians[0], medians[2])
+	}
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"sync"
@@ -12,12 +11,13 @@ import (
 	"time"
 
 	"vote/internal/domain"
-	"vote/internal/engine/sqlite"
 	"vote/internal/voting"
 )
 
-// pairs hands out every (user, poll) pair once, users in a scattered order.
+// pairs hands out every (user, poll) pair once, users in a scattered order. When
+// hot, all users come to one poll before any comes to the next.
 type pairs struct {
+	hot   bool
 	users []domain.UserID
 	polls []domain.PollID
 	next  atomic.Int64
@@ -31,6 +31,9 @@ func (p *pairs) take() (domain.UserID, domain.PollID, bool) {
 	}
 	// 7919 is prime to the number of users, so this visits each once a round.
 	user := p.users[(u*7919)%len(p.users)]
+	if p.hot {
+		return user, p.polls[round], true
+	}
 	return user, p.polls[(round+u)%len(p.polls)], true
 }
 
@@ -38,7 +41,7 @@ func (p *pairs) take() (domain.UserID, domain.PollID, bool) {
 // engine, with the same rows written. Each number of callers has a database of
 // its own, so that it does not matter in which order they come.
 func measureVoting(ctx context.Context, s settings) error {
-	fmt.Println("(a) voting on SQLite                                  batched                              | one transaction a vote")
+	fmt.Printf("(a) voting on %-40sbatched                              | one transaction a vote\n", s.ground.title())
 	for _, callers := range []int{1, 64, 256} {
 		if err := compareVoting(ctx, s, callers); err != nil {
 			return err
@@ -49,21 +52,21 @@ func measureVoting(ctx context.Context, s settings) error {
 }
 
 func compareVoting(ctx context.Context, s settings, callers int) error {
-	store, err := sqlite.Open(ctx, sqlite.Options{
-		Path: filepath.Join(s.folder, "voting", strconv.Itoa(callers), "vote.db"), Clock: domain.SystemClock{}, AutoMigrate: true,
-	})
+	store, err := s.ground.open(ctx, "voting"+strconv.Itoa(callers))
 	if err != nil {
 		return err
 	}
 	defer func() { _ = store.Close() }()
-	p := &pairs{}
-	if p.users, err = seedUsers(ctx, store, 10_007); err != nil {
+	spread, hot := &pairs{}, &pairs{hot: true}
+	if spread.users, err = seedUsers(ctx, store, 10_007); err != nil {
 		return err
 	}
-	if p.polls, err = seedPolls(ctx, store, p.users[0], 1000, twoTags); err != nil {
+	polls, err := seedPolls(ctx, store, spread.users[0], 2000, twoTags)
+	if err != nil {
 		return err
 	}
-	votes := voting.New(voting.Config{Store: store})
+	spread.polls, hot.polls, hot.users = polls[:1000], polls[1000:], spread.users
+	votes := voting.New(voting.Config{Store: store, Shards: s.ground.shards()})
 	running, stop := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() { done <- votes.Run(running) }()
@@ -74,15 +77,52 @@ func compareVoting(ctx context.Context, s settings, callers int) error {
 		}
 	}()
 
-	batched := func() error {
-		user, poll, ok := p.take()
-		if !ok {
-			return errExhausted
+	batched := func(p *pairs) func() error {
+		return func() error {
+			user, poll, ok := p.take()
+			if !ok {
+				return errExhausted
+			}
+			_, err := votes.Cast(ctx, domain.Interaction{User: user, Poll: poll, Option: int(user) % 2})
+			return err
 		}
-		_, err := votes.Cast(ctx, domain.Interaction{User: user, Poll: poll, Option: int(user) % 2})
+	}
+	clients, err := bestClients(ctx, s, store, spread, callers)
+	if err != nil {
 		return err
 	}
-	single := func() error {
+	medians, err := alternate(s.runs,
+		&side{run: func() (figures, error) { return callersLoop(callers, s.duration, batched(spread)) }},
+		&side{run: func() (figures, error) { return callersLoop(clients, s.duration, single(ctx, store, spread)) }},
+		&side{run: func() (figures, error) { return callersLoop(callers, s.duration, batched(hot)) }})
+	if err != nil {
+		return err
+	}
+	row(fmt.Sprintf("    %d callers, %d clients", callers, clients), medians[0], medians[1])
+	row(fmt.Sprintf("    %d callers, all on one poll, and not", callers), medians[2], medians[0])
+	return nil
+}
+
+// bestClients returns the number of clients with which one transaction a vote is
+// fastest.
+func bestClients(ctx context.Context, s settings, store domain.Store, p *pairs, callers int) (int, error) {
+	tried := s.ground.singles(callers)
+	best, most := tried[0], 0.0
+	for _, clients := range tried {
+		f, err := callersLoop(clients, min(s.duration, time.Second), single(ctx, store, p))
+		if err != nil {
+			return 0, err
+		}
+		if f.perSecond > most {
+			best, most = clients, f.perSecond
+		}
+	}
+	return best, nil
+}
+
+// single votes in a transaction of its own.
+func single(ctx context.Context, store domain.Store, p *pairs) func() error {
+	return func() error {
 		user, poll, ok := p.take()
 		if !ok {
 			return errExhausted
@@ -94,21 +134,6 @@ func compareVoting(ctx context.Context, s settings, callers int) error {
 		}
 		return err
 	}
-	var a, b []figures
-	for range s.runs {
-		for _, side := range []struct {
-			cast func() error
-			all  *[]figures
-		}{{batched, &a}, {single, &b}} {
-			f, err := callersLoop(callers, s.duration, side.cast)
-			if err != nil {
-				return err
-			}
-			*side.all = append(*side.all, f)
-		}
-	}
-	row(fmt.Sprintf("    %d callers", callers), median(a), median(b))
-	return nil
 }
 
 var errExhausted = fmt.Errorf("every user has voted on every poll: shorten the runs")
