@@ -33,8 +33,23 @@ func load(t *testing.T, environment ...string) config.Config {
 	return c
 }
 
-// running starts an App and returns it with a function that ends it.
+// running starts an App, waits until it is ready and returns it with a function
+// that ends it.
 func running(t *testing.T, c config.Config) (*app.App, func() error) {
+	t.Helper()
+	a, stop := started(t, c)
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+		if status, _ := fetch(t, a.URL()+"/readyz"); status == http.StatusOK {
+			return a, stop
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("never ready")
+		}
+	}
+}
+
+// started is running without the wait.
+func started(t *testing.T, c config.Config) (*app.App, func() error) {
 	t.Helper()
 	a, err := app.New(t.Context(), c, app.Options{})
 	if err != nil {
@@ -53,14 +68,7 @@ func running(t *testing.T, c config.Config) (*app.App, func() error) {
 		return ended
 	}
 	t.Cleanup(func() { _ = stop() })
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(2 * time.Millisecond) {
-		if status, _ := fetch(t, a.URL()+"/readyz"); status == http.StatusOK {
-			return a, stop
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("never ready")
-		}
-	}
+	return a, stop
 }
 
 func fetch(t *testing.T, url string) (int, string) {

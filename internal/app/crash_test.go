@@ -100,7 +100,8 @@ func (c *crash) loadAndKill(t *testing.T, round int) {
 			}
 		})
 	}
-	time.Sleep(time.Duration(50+rand.IntN(350)) * time.Millisecond)
+	c.await(t, 150+rand.IntN(400))
+	time.Sleep(time.Duration(rand.IntN(300)) * time.Millisecond)
 	c.kill(t)
 	workers.Wait()
 }

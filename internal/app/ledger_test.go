@@ -544,6 +544,22 @@ func (l *ledger) stored(ctx context.Context, t *testing.T, store domain.Store) m
 }
 
 // acknowledged counts what people were told is so.
+// await waits until n more requests were acknowledged, however slow the machine is.
+func (l *ledger) await(t *testing.T, n int) {
+	t.Helper()
+	so := func() int {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.tally.acknowledged
+	}
+	enough := so() + n
+	for end := time.Now().Add(time.Minute); so() < enough; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("fewer than %d requests were acknowledged in a minute", n)
+		}
+	}
+}
+
 func (l *ledger) acknowledged() (votes, skips, polls, users int) {
 	for _, d := range l.deeds {
 		if d.voted {

@@ -33,7 +33,7 @@ func onPostgres(t *testing.T, database string, more ...string) []string {
 func TestWaitsForMigrations(t *testing.T) {
 	t.Parallel()
 	c := load(t, onPostgres(t, testservers.Database(t), "STORAGE_AUTO_MIGRATE=false")...)
-	a, _ := running(t, c)
+	a, _ := started(t, c)
 	if status, body := fetch(t, a.URL()+"/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(body, `"code":"schema_outdated"`) {
 		t.Errorf("before: %d %s", status, body)
 	}
