@@ -548,6 +548,24 @@ type Migrator interface {
 	Close() error
 }
 
+// MaxBuckets is how many buckets a store may have at most.
+const MaxBuckets = 1024
+
+// Sharder changes how a store spreads its users, with all that is theirs, over
+// buckets, and those over servers. Each change is made wholly or not at all, and
+// refused while anybody uses the store. It is for one goroutine. The embedded
+// store has no buckets.
+type Sharder interface {
+	// Rebucket makes it a store of 1 to [MaxBuckets] buckets and returns how many
+	// there were before. When they were as many, it changes nothing.
+	Rebucket(ctx context.Context, buckets int) (before int, err error)
+	// Distribute spreads the tables over the servers of a cluster, by bucket, and
+	// returns which ones. Those that are spread already stay as they are.
+	Distribute(ctx context.Context) ([]string, error)
+	// Close releases everything.
+	Close() error
+}
+
 // Cache holds values that can be lost at any time without any consequence but
 // time spent. All methods are safe for concurrent use; a fault of the cache is
 // a miss, never an error.

@@ -77,6 +77,21 @@ func DatabaseAt(t testing.TB, server string) string {
 	return made.String()
 }
 
+// Citus returns the URL of a new, empty database with the extension Citus, by its
+// coordinator, or false when there is no such server. It is dropped with the test.
+func Citus(t testing.TB) (string, bool) {
+	t.Helper()
+	server := os.Getenv(CitusURL)
+	if server == "" {
+		return "", false
+	}
+	database := DatabaseAt(t, server)
+	if err := execute(t, database, "create extension citus"); err != nil {
+		t.Fatal(err)
+	}
+	return database, true
+}
+
 // unique returns a name that nothing else has, fit for a database and a virtual
 // host.
 func unique() string { return "vote_test_" + strings.ToLower(rand.Text()) }

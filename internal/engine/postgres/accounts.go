@@ -34,10 +34,12 @@ func (s *Store) CreateUser(ctx context.Context, u domain.NewUser, session domain
 	return made, nil
 }
 
+// The bucket is what the database says, also to a process that was cut off while
+// the buckets were changed: such a one finds nobody whose bucket is another now.
 const addUserQuery = `/* add_user */ WITH added AS (
 		INSERT INTO users (username, username_key, email, email_key, password_hash, created_at, updated_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $6) ON CONFLICT DO NOTHING RETURNING id)
-	INSERT INTO user_state (bucket, user_id) SELECT id % $7, id FROM added RETURNING user_id`
+	INSERT INTO user_state (bucket, user_id) SELECT id % (SELECT buckets FROM storage), id FROM added RETURNING user_id`
 
 // addTries is how often an account is tried to be added: when a key seemed taken
 // and is free when looked at, whoever had it gave it up in between.
@@ -49,7 +51,7 @@ func (s *Store) addUser(ctx context.Context, c *conn, u domain.NewUser, now time
 	for range addTries {
 		var id domain.UserID
 		err := c.row(ctx, addUserQuery, []any{
-			u.Username, u.UsernameKey, u.Email, u.EmailKey, u.PasswordHash, now, s.buckets,
+			u.Username, u.UsernameKey, u.Email, u.EmailKey, u.PasswordHash, now,
 		}, &id)
 		if !errors.Is(err, pgx.ErrNoRows) {
 			return id, err

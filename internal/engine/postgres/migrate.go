@@ -20,8 +20,8 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// A Migrator changes the schema of a database. One that changes something keeps
-// the others waiting. It is for one goroutine.
+// A Migrator changes the schema of a database, and how it is spread. One that
+// changes something keeps the others waiting. It is for one goroutine.
 type Migrator struct {
 	db       *sql.DB
 	provider *goose.Provider
@@ -37,6 +37,7 @@ func NewMigrator(dsn string) (*Migrator, error) {
 	if c.RuntimeParams["application_name"] == "" {
 		c.RuntimeParams["application_name"] = "vote migrate"
 	}
+	c.BuildContextWatcherHandler = cancelling
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		return nil, err

@@ -20,6 +20,9 @@ import (
 	"vote/internal/domain"
 )
 
+// applicationName is by what the server knows the sessions of a Store.
+const applicationName = "vote"
+
 // Statements says how statements reach the server.
 type Statements int
 
@@ -176,12 +179,9 @@ func connect(ctx context.Context, o Options, dsn string, m *metrics) (*pgxpool.P
 		c.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	}
 	if c.ConnConfig.RuntimeParams["application_name"] == "" {
-		c.ConnConfig.RuntimeParams["application_name"] = "vote"
+		c.ConnConfig.RuntimeParams["application_name"] = applicationName
 	}
-	// A context that ends also ends what the server is doing for it.
-	c.ConnConfig.BuildContextWatcherHandler = func(p *pgconn.PgConn) ctxwatch.Handler {
-		return &pgconn.CancelRequestContextWatcherHandler{Conn: p, DeadlineDelay: time.Second}
-	}
+	c.ConnConfig.BuildContextWatcherHandler = cancelling
 	c.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
 		conn.TypeMap().RegisterType(&pgtype.Type{
 			Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC},
@@ -199,6 +199,11 @@ func connect(ctx context.Context, o Options, dsn string, m *metrics) (*pgxpool.P
 	return pool, nil
 }
 
+// cancelling lets a context that ends also end what the server is doing for it.
+func cancelling(p *pgconn.PgConn) ctxwatch.Handler {
+	return &pgconn.CancelRequestContextWatcherHandler{Conn: p, DeadlineDelay: time.Second}
+}
+
 // checkBuckets compares the number of buckets with that of the database. As long
 // as there is nobody in it, it takes any.
 func (s *Store) checkBuckets(ctx context.Context) error {
@@ -211,6 +216,10 @@ func (s *Store) checkBuckets(ctx context.Context) error {
 	if err != nil {
 		return s.fault(opReady, err)
 	}
+	return s.compareBuckets(made)
+}
+
+func (s *Store) compareBuckets(made int) error {
 	if made != s.buckets {
 		return fmt.Errorf("postgres: the database has %d buckets, storage.buckets says %d", made, s.buckets)
 	}
@@ -233,8 +242,14 @@ func (s *Store) Ready(ctx context.Context) error {
 		}
 	}
 	return s.read(ctx, opReady, func(ctx context.Context, c *conn) error {
-		_, err := c.exists(ctx, `SELECT 1 FROM publication`)
-		return err
+		var made int
+		if err := c.row(ctx, `SELECT buckets FROM storage`, nil, &made); err != nil {
+			return err
+		}
+		if err := s.compareBuckets(made); err != nil {
+			return domain.Fault(domain.CodeUnavailable, err)
+		}
+		return nil
 	})
 }
 
