@@ -102,7 +102,7 @@ type StorageConfig struct {
 	Engine      string `key:"engine" default:"sqlite" oneof:"sqlite,postgres" doc:"sqlite is embedded and for one process; postgres is for many."`
 	Path        string `key:"path" default:"data/vote.db" check:"path" doc:"The SQLite file. Its folder is made when it is missing, and locked."`
 	AutoMigrate bool   `key:"auto_migrate" default:"true" production:"false" doc:"Whether the server brings the schema up to date when it starts."`
-	Buckets     int    `key:"buckets" default:"1" min:"1" max:"1024" doc:"Shards of the user-scoped tables in PostgreSQL. Fixed once there is data."`
+	Buckets     int    `key:"buckets" default:"1" min:"1" max:"1024" doc:"Shards of the user-scoped tables in PostgreSQL. Once there is data, only \"migrate rebucket\" changes it."`
 }
 
 // PostgresConfig is section postgres.

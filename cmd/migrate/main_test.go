@@ -10,22 +10,27 @@ import (
 	"testing"
 )
 
-func TestMigrate(t *testing.T) {
-	t.Parallel()
-	folder := t.TempDir()
-	settings := filepath.Join(folder, "config.yaml")
-	if err := os.WriteFile(settings, []byte(fmt.Sprintf("storage:\n  path: %q\n", filepath.Join(folder, "vote.db"))), 0o600); err != nil {
+// configured returns what runs the command with a configuration.
+func configured(t *testing.T, settings string) func(args ...string) (string, error) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(file, []byte(settings), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	run := func(args ...string) (string, error) {
+	return func(args ...string) (string, error) {
 		c := command()
 		var out bytes.Buffer
 		c.SetOut(&out)
 		c.SetErr(io.Discard)
-		c.SetArgs(append([]string{"--config", settings}, args...))
+		c.SetArgs(append([]string{"--config", file}, args...))
 		err := c.ExecuteContext(t.Context())
 		return out.String(), err
 	}
+}
+
+func TestMigrate(t *testing.T) {
+	t.Parallel()
+	run := configured(t, fmt.Sprintf("storage:\n  path: %q\n", filepath.Join(t.TempDir(), "vote.db")))
 	missing := func(args ...string) int {
 		t.Helper()
 		out, err := run(args...)
@@ -52,5 +57,30 @@ func TestMigrate(t *testing.T) {
 		if out, err := run(args...); err == nil {
 			t.Errorf("%v was carried out: %s", args, out)
 		}
+	}
+}
+
+// The embedded store has no buckets, and is not even made.
+func TestEmbeddedBuckets(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "vote.db")
+	run := configured(t, fmt.Sprintf("storage:\n  path: %q\n", path))
+	for _, args := range [][]string{{"rebucket", "2"}, {"rebucket", "1"}, {"distribute"}} {
+		if out, err := run(args...); err == nil || !strings.Contains(err.Error(), "no buckets") {
+			t.Errorf("%v: %q, %v", args, out, err)
+		}
+	}
+	for _, n := range []string{"0", "-1", "1025", "x", "1.5", ""} {
+		if out, err := run("rebucket", "--", n); err == nil || !strings.Contains(err.Error(), "there can be 1 to 1024") {
+			t.Errorf("rebucket %q: %q, %v", n, out, err)
+		}
+	}
+	for _, args := range [][]string{{"rebucket"}, {"rebucket", "1", "2"}, {"distribute", "now"}} {
+		if out, err := run(args...); err == nil {
+			t.Errorf("%v was carried out: %s", args, out)
+		}
+	}
+	if _, err := os.Stat(path); !os.IsNotExist(err) {
+		t.Errorf("the database file: %v", err)
 	}
 }

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -276,10 +277,33 @@ func OpenMigrator(c config.Config) (Migrator, error) {
 	if c.Storage.Engine == config.SQLite {
 		return sqlite.NewMigrator(c.Storage.Path)
 	}
-	if c.Postgres.DirectDSN != "" {
-		return postgres.NewMigrator(string(c.Postgres.DirectDSN))
+	return postgres.NewMigrator(directURL(c.Postgres))
+}
+
+// Sharder changes how the configured storage spreads its users.
+type Sharder = domain.Sharder
+
+// MaxBuckets is how many buckets a storage may have at most.
+const MaxBuckets = domain.MaxBuckets
+
+// ErrNoBuckets says that the configured storage has no buckets.
+var ErrNoBuckets = errors.New("storage.engine sqlite is one file: it has no buckets, and nothing to distribute")
+
+// OpenSharder returns the sharder of the configured storage. The caller closes it.
+// Errors: [ErrNoBuckets].
+func OpenSharder(c config.Config) (Sharder, error) {
+	if err := available(c); err != nil {
+		return nil, err
 	}
-	return postgres.NewMigrator(postgresURL(c.Postgres))
+	if c.Storage.Engine == config.SQLite {
+		return nil, ErrNoBuckets
+	}
+	return postgres.NewMigrator(directURL(c.Postgres))
+}
+
+// directURL returns where the database is without a pooler in between.
+func directURL(q config.PostgresConfig) string {
+	return cmp.Or(string(q.DirectDSN), postgresURL(q))
 }
 
 // HashPassword returns the hash under which a password can be stored, for tools
