@@ -24,6 +24,11 @@
 // History. What a user has seen is numbered by the user's version, see tables
 // user_state and history. Archiving leaves the numbers alone.
 //
+// Buckets. What belongs to a user is in the user's bucket, and the counts of a poll
+// are the sum of those in all buckets, whichever they are in. How many there are
+// changes only while no Store is connected, see [Migrator.Rebucket]; one that was
+// cut off meanwhile finds no row of user_state of whom it would put wrong.
+//
 // Times. Days and times come from the database's clock, the same for all
 // processes, unless the Store was given another, see [Options.Clock].
 //
