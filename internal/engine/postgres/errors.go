@@ -61,7 +61,9 @@ func commitFault(err error) error {
 	if refused && e.SeverityUnlocalized == "ERROR" && e.Code != codeCanceled {
 		return err
 	}
-	if pgconn.SafeToRetry(err) {
+	// That the connection is closed, the driver also says when it finds it so
+	// while it reads the answer, and calls it safe to repeat all the same.
+	if pgconn.SafeToRetry(err) && !errors.Is(err, pgconn.ErrConnClosed) {
 		return domain.Fault(domain.CodeUnavailable, fmt.Errorf("postgres: commit: %w", err))
 	}
 	return domain.Fault(domain.CodeOutcomeUnknown, fmt.Errorf("postgres: commit: %w", err))
