@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -108,14 +109,14 @@ type fleet struct {
 	folder    string
 	backends  backends
 	instances []*instance
-	// allowed are parts of log lines of level ERROR that the test brings about.
+	// allowed are parts of log lines of level error that the test brings about.
 	allowed  []string
 	injected int // faults
 }
 
 // startFleet starts n instances that do everything, and waits until all are ready.
 // The environment goes before what the fleet sets.
-func startFleet(t *testing.T, b backends, n int, environment ...string) *fleet {
+func startFleet(t *testing.T, b backends, n int, environment ...string) *fleet { //nolint:unparam // any number may be wanted
 	t.Helper()
 	f := newFleet(t, b)
 	for range n {
@@ -140,7 +141,7 @@ func newFleet(t *testing.T, b backends) *fleet {
 }
 
 // add starts one more instance, with roles as in server.roles; empty is all.
-func (f *fleet) add(roles string, environment ...string) *instance {
+func (f *fleet) add(roles string, environment ...string) {
 	f.t.Helper()
 	env := slices.Concat(unlimited(), f.backends.environment(f.t), environment)
 	if roles != "" {
@@ -153,7 +154,6 @@ func (f *fleet) add(roles string, environment ...string) *instance {
 	}
 	f.instances = append(f.instances, i)
 	f.start(i)
-	return i
 }
 
 // start starts an instance that is not running.
@@ -234,7 +234,7 @@ func (f *fleet) read(i *instance) {
 	for lines.Scan() {
 		var entry struct{ Level string }
 		line := lines.Text()
-		unexpected := json.Unmarshal(lines.Bytes(), &entry) != nil || entry.Level == "ERROR"
+		unexpected := json.Unmarshal(lines.Bytes(), &entry) != nil || entry.Level == "error"
 		if unexpected && !slices.ContainsFunc(f.allowed, func(s string) bool { return strings.Contains(line, s) }) && told < 20 {
 			told++
 			f.t.Errorf("%s logged %s", i.name, line)
@@ -334,6 +334,7 @@ func (f *fleet) use(long time.Duration, drill func()) {
 	}
 	over := time.Now().Add(long)
 	f.await(ctx, "traffic", func() bool { return f.seen().acknowledged > before.acknowledged+500 })
+	held := f.resources()
 	drill()
 	for time.Now().Before(over) && ctx.Err() == nil {
 		time.Sleep(10 * time.Millisecond)
@@ -345,6 +346,56 @@ func (f *fleet) use(long time.Duration, drill func()) {
 		now := f.seen()
 		return now.errors() == since.errors() && now.acknowledged > since.acknowledged+50
 	})
+	if long >= 30*time.Second {
+		f.released(held)
+	}
+}
+
+// resources are what the instances that serve people hold: goroutines and
+// descriptors, of all the most.
+func (f *fleet) resources() map[string]float64 {
+	f.t.Helper()
+	most := make(map[string]float64)
+	for _, at := range f.urls() {
+		status, text := fetch(f.t, at+"/metrics")
+		if status != http.StatusOK {
+			f.t.Errorf("metrics: %d %s", status, text)
+		}
+		for line := range strings.Lines(text) {
+			for _, name := range []string{"go_goroutines", "process_open_fds"} {
+				if n, ok := strings.CutPrefix(line, name+" "); ok {
+					value, err := strconv.ParseFloat(strings.TrimSpace(n), 64)
+					if err != nil {
+						f.t.Error(err)
+					}
+					most[name] = max(most[name], value)
+				}
+			}
+		}
+	}
+	return most
+}
+
+// released fails the test unless the instances hold about as much as before, 30 s
+// after all is well again. All people may just be at one instance.
+func (f *fleet) released(before map[string]float64) {
+	f.t.Helper()
+	if len(before) == 0 {
+		f.t.Error("it is not known what the instances held")
+	}
+	for limit := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		now, more := f.resources(), false
+		for name, n := range now {
+			more = more || n > 1.1*before[name]+float64(2*f.workers)
+		}
+		if !more {
+			return
+		}
+		if time.Now().After(limit) {
+			f.t.Errorf("the instances hold %v, before it was %v", now, before)
+			return
+		}
+	}
 }
 
 func (f *fleet) seen() tally {

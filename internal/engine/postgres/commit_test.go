@@ -16,15 +16,16 @@ import (
 // not.
 func TestTheAnswerToACommitIsLost(t *testing.T) {
 	t.Parallel()
-	direct := testservers.Database(t)
-	at, err := url.Parse(direct)
-	if err != nil {
-		t.Fatal(err)
-	}
-	proxy := testservers.StartProxy(t, at.Host)
-	at.Host = proxy.Address()
 	for name, statements := range map[string]Statements{"prepared": Prepared, "unprepared": Unprepared} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			direct := testservers.Database(t)
+			at, err := url.Parse(direct)
+			if err != nil {
+				t.Fatal(err)
+			}
+			proxy := testservers.StartProxy(t, at.Host)
+			at.Host = proxy.Address()
 			s, err := Open(t.Context(), Options{DSN: at.String(), DirectDSN: direct, AutoMigrate: true, Statements: statements})
 			if err != nil {
 				t.Fatal(err)
