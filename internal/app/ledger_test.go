@@ -143,6 +143,9 @@ func decode(answer *http.Response) (int, map[string]any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
+	if answer.StatusCode == http.StatusNoContent {
+		return answer.StatusCode, nil, nil
+	}
 	var decoded map[string]any
 	if err := json.Unmarshal(raw, &decoded); err != nil {
 		return 0, nil, fmt.Errorf("%s: %d %q: %w", answer.Request.URL.Path, answer.StatusCode, raw, err)
