@@ -169,21 +169,28 @@ func compare(shown, got string) string {
 	return differsFromShown("", want, have)
 }
 
-// TestTour runs docs/api.md from its beginning to its end in one shell.
+// TestTour takes the tour on the embedded engines.
 func TestTour(t *testing.T) {
 	t.Parallel()
+	a, _ := running(t, load(t, "STORAGE_PATH="+filepath.Join(t.TempDir(), "vote.db")))
+	takeTour(t, a.URL())
+}
+
+// takeTour runs docs/api.md from its beginning to its end in one shell, on the
+// server at the URL, which has nobody's data and the default limits.
+func takeTour(t *testing.T, server string) {
+	t.Helper()
 	text, err := os.ReadFile(tour)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, _ := running(t, load(t, "STORAGE_PATH="+filepath.Join(t.TempDir(), "vote.db")))
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	all := stops(t, string(text))
 	var script strings.Builder
 	script.WriteString("set -euo pipefail\n")
 	for i, s := range all {
-		shell := strings.ReplaceAll(s.shell, "http://localhost:8080", a.URL())
+		shell := strings.ReplaceAll(s.shell, "http://localhost:8080", server)
 		fmt.Fprintf(&script, "%s\necho '=== %d'\n", shell, i)
 	}
 	shell := exec.CommandContext(ctx, "bash")
