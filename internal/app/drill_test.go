@@ -106,6 +106,8 @@ var drills = []drill{
 		name:  "an instance is frozen for 5 s",
 		start: func(t *testing.T) *fleet { return startFleet(t, sharedBackends(t), 3) },
 		disturb: func(f *fleet) {
+			// PostgreSQL ends the transaction that would hold the others up.
+			f.allowed = []string{"idle-in-transaction timeout"}
 			f.freeze(f.instances[0])
 			f.goesOn(func() { time.Sleep(5 * time.Second) })
 			f.thaw(f.instances[0])
@@ -114,7 +116,7 @@ var drills = []drill{
 	{
 		name: "all instances are restarted in turn",
 		start: func(t *testing.T) *fleet {
-			return startFleet(t, sharedBackends(t), 3, "SERVER_DRAIN_DELAY="+(10*balanceEvery).String())
+			return startFleet(t, sharedBackends(t), 3, "SERVER_DRAIN_DELAY="+(20*balanceEvery).String())
 		},
 		disturb: func(f *fleet) {
 			for _, i := range f.instances {
@@ -180,6 +182,9 @@ var drills = []drill{
 	},
 }
 
+// storageAway are what an instance says when PostgreSQL is not there, or breaks off.
+var storageAway = []string{`"error":"unavailable: postgres`, `"error":"outcome_unknown: postgres`}
+
 func postgresRestarts() drill {
 	var p *testservers.PostgresServer
 	return drill{
@@ -191,7 +196,7 @@ func postgresRestarts() drill {
 			return startFleet(t, b, 3)
 		},
 		disturb: func(f *fleet) {
-			f.allowed = []string{"batch failed"}
+			f.allowed = storageAway
 			p.StopImmediate()
 			f.pause(time.Second)
 			p.Restart()
@@ -216,7 +221,7 @@ func postgresFailsOver() drill {
 			return startFleet(t, b, 3)
 		},
 		disturb: func(f *fleet) {
-			f.allowed = []string{"batch failed"}
+			f.allowed = storageAway
 			primary.Kill()
 			f.pause(time.Second)
 			standby.Promote()
@@ -240,7 +245,7 @@ func commitsAreCut() drill {
 			return startFleet(t, b, 3, "POSTGRES_STATEMENTS=unprepared")
 		},
 		disturb: func(f *fleet) {
-			f.allowed = []string{"batch failed"}
+			f.allowed = storageAway
 			for over := time.Now().Add(*drillTime); time.Now().Before(over); time.Sleep(100 * time.Millisecond) {
 				proxy.CutOn(testservers.ToServer, []byte("/* commit */ COMMIT"), 3)
 			}
