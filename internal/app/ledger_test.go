@@ -9,11 +9,13 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"vote/internal/app"
 	"vote/internal/domain"
 )
 
@@ -427,8 +429,16 @@ func (l *ledger) converge(t *testing.T) {
 // difference is by how much a database and a ledger differ.
 type difference struct{ lost, doubled int }
 
+// told is what a comparison needs of a test.
+type told interface {
+	Helper()
+	Error(args ...any)
+	Errorf(format string, args ...any)
+	Fatal(args ...any)
+}
+
 // compare holds the ledger against the database, while nobody acts.
-func (l *ledger) compare(ctx context.Context, t *testing.T, store domain.Store) difference {
+func (l *ledger) compare(ctx context.Context, t told, store domain.Store) difference {
 	t.Helper()
 	var diff difference
 	lost := func(format string, args ...any) { t.Helper(); diff.lost++; t.Errorf(format, args...) }
@@ -506,7 +516,7 @@ func (l *ledger) compare(ctx context.Context, t *testing.T, store domain.Store) 
 }
 
 // stored returns what the database says that people have done.
-func (l *ledger) stored(ctx context.Context, t *testing.T, store domain.Store) map[pair]domain.Prior {
+func (l *ledger) stored(ctx context.Context, t told, store domain.Store) map[pair]domain.Prior {
 	t.Helper()
 	const limit = 1000
 	there := make(map[pair]domain.Prior)
@@ -573,4 +583,81 @@ func (l *ledger) acknowledged() (votes, skips, polls, users int) {
 		}
 	}
 	return votes, skips, len(l.polls), len(l.accounts)
+}
+
+// silent takes what a comparison tells and only counts it.
+type silent struct {
+	*testing.T
+	errors int
+}
+
+func (s *silent) Error(...any)          { s.errors++ }
+func (s *silent) Errorf(string, ...any) { s.errors++ }
+
+func TestTheLedgerNoticesDifferences(t *testing.T) {
+	t.Parallel()
+	c := load(t, "STORAGE_PATH="+filepath.Join(t.TempDir(), "vote.db"), "LIMITS_REQUESTS_PER_MINUTE=0", "LIMITS_VOTES_PER_MINUTE=0",
+		"LIMITS_DAILY_VOTES=0", "LIMITS_BURST_PER_SECOND=0")
+	a, stop := running(t, c)
+	l := newLedger(1, a.URL)
+	l.prepare(t, 2, 10)
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for range 100 {
+		if l.act(t, rnd, 0) != answered {
+			t.Fatal("a request failed")
+		}
+	}
+	l.client.CloseIdleConnections()
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	store, err := app.OpenStore(t.Context(), c, app.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	if diff := l.compare(t.Context(), t, store); diff != (difference{}) {
+		t.Errorf("where nothing is wrong: %+v", diff)
+	}
+	var voted *deed
+	for _, d := range l.deeds {
+		if d.voted {
+			voted = d
+		}
+	}
+	for name, plant := range map[string]struct {
+		lost bool
+		plan func() (undo func())
+	}{
+		"a vote that is gone": {true, func() func() {
+			p := pair{l.accounts[0].id, 1 << 40}
+			l.deeds[p] = &deed{votes: []int{1}, voted: true, option: 1}
+			return func() { delete(l.deeds, p) }
+		}},
+		"a vote for another option": {true, func() func() {
+			voted.option ^= 1
+			return func() { voted.option ^= 1 }
+		}},
+		"a vote that was refused": {false, func() func() {
+			voted.voted = false
+			return func() { voted.voted = true }
+		}},
+		"a poll that is gone": {true, func() func() {
+			l.polls = append(l.polls, 1<<40)
+			return func() { l.polls = l.polls[:len(l.polls)-1] }
+		}},
+		"a poll that was published twice": {false, func() func() {
+			last := l.polls[len(l.polls)-1]
+			l.polls = l.polls[:len(l.polls)-1]
+			return func() { l.polls = append(l.polls, last) }
+		}},
+	} {
+		undo := plant.plan()
+		s := &silent{T: t}
+		diff := l.compare(t.Context(), s, store)
+		undo()
+		if s.errors == 0 || plant.lost && diff.lost == 0 || !plant.lost && diff.doubled == 0 {
+			t.Errorf("%s: %+v, %d errors", name, diff, s.errors)
+		}
+	}
 }
