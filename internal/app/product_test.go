@@ -40,6 +40,13 @@ const (
 // does it, and says what the model expects.
 func TestProduct(t *testing.T) {
 	t.Parallel()
+	holdProduct(t, func(folder string) []string { return []string{"STORAGE_PATH=" + filepath.Join(folder, "vote.db")} })
+}
+
+// holdProduct is TestProduct of servers over what the environment names, which
+// each history has anew. The folder is the history's own.
+func holdProduct(t *testing.T, environment func(folder string) []string) {
+	t.Helper()
 	began := time.Now()
 	failing, histories, requests := false, 0, 0
 	rapid.Check(t, func(t *rapid.T) {
@@ -49,7 +56,7 @@ func TestProduct(t *testing.T) {
 		}
 		whole := false
 		defer func() { failing = failing || !whole }()
-		p := newProduct(t)
+		p := newProduct(t, environment)
 		defer p.end()
 		t.Repeat(p.actions())
 		p.restart(t)
@@ -207,7 +214,7 @@ func (c *handClock) add(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-func newProduct(t *rapid.T) *product {
+func newProduct(t *rapid.T, environment func(folder string) []string) *product {
 	folder, err := os.MkdirTemp("", "product")
 	if err != nil {
 		t.Fatal(err)
@@ -216,11 +223,11 @@ func newProduct(t *rapid.T) *product {
 		folder: folder, clock: &handClock{now: time.Date(2026, 2, 27, 22, 0, 0, 0, time.UTC)},
 		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}, Timeout: 30 * time.Second},
 	}
-	p.config, err = config.Load("", []string{
-		"SERVER_HOST=127.0.0.1", "SERVER_PORT=0", "STORAGE_PATH=" + filepath.Join(folder, "vote.db"), "JWT_TOKEN_DURATION=365d", "JWT_REFRESH_DURATION=365d",
+	p.config, err = config.Load("", append(environment(folder),
+		"SERVER_HOST=127.0.0.1", "SERVER_PORT=0", "JWT_TOKEN_DURATION=365d", "JWT_REFRESH_DURATION=365d",
 		fmt.Sprint("LIMITS_DAILY_VOTES=", dailyVotes), fmt.Sprint("LIMITS_POLLS_PER_DAY=", dailyPolls), "LIMITS_REQUESTS_PER_MINUTE=0", "LIMITS_VOTES_PER_MINUTE=0",
 		"LIMITS_BURST_PER_SECOND=0", "LIMITS_LOGIN_PER_ACCOUNT_PER_MINUTE=0", "LIMITS_LOGIN_PER_ADDRESS_PER_MINUTE=0", "LIMITS_REGISTRATIONS_PER_ADDRESS_PER_HOUR=0",
-	})
+	))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,19 @@
+//go:build integration && linux
+
+package app_test
+
+import (
+	"testing"
+
+	"vote/internal/testservers"
+)
+
+// TestProductOnProduction is TestProduct over real servers.
+func TestProductOnProduction(t *testing.T) {
+	t.Parallel()
+	cache := testservers.StartRedis(t)
+	holdProduct(t, func(string) []string {
+		cache.Flush()
+		return backends{postgres: testservers.Database(t), redis: cache.Address(), rabbitmq: testservers.RabbitMQ(t)}.environment(t)
+	})
+}
