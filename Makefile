@@ -13,10 +13,10 @@ LINT_VERSION := v2.15.0
 LINT         := .tools/golangci-lint-$(LINT_VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test services check format vet lint house bench flood crash drill fuzz
+.PHONY: help run test services check format vet lint house bench bench-postgres scale flood crash drill fuzz
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## run the server on the embedded engines
 	$(GO) run ./cmd/server
@@ -49,6 +49,14 @@ $(LINT):
 bench: ## measure against ceilings taken in the same run
 	$(GO) run ./loadtest/bench
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/feed
+
+bench-postgres: ## the same on PostgreSQL, Redis and RabbitMQ, then with limits in each process
+	$(SERVERS) -fsync -- $(GO) run ./loadtest/bench -engine postgres
+	$(SERVERS) -fsync -- $(GO) run ./loadtest/bench -engine postgres -redis "" -only bc
+	$(SERVERS) -- $(GO) test -tags integration -run '^$$' -bench Publish ./internal/engine/rabbitmq
+
+scale: ## the plans of the hot paths and the sizes of tables at 1,000,000 polls and 10,000,000 votes
+	$(SERVERS) -fsync -- $(GO) test -tags integration -run '^TestPlans$$/36' -count=1 -timeout 60m -v ./internal/engine/postgres -plans.polls=1000000 -plans.votes=10
 
 flood: ## attack a server of its own with floods, and print what others noticed
 	$(GO) run ./loadtest/flood

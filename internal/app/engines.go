@@ -33,8 +33,10 @@ const (
 	cacheBytes  = 64 << 20
 	limiterKeys = 1 << 20
 	// postgresShards is how many batches of votes one process has under way on
-	// PostgreSQL at least: while some are committed the next are judged.
-	postgresShards = 4
+	// PostgreSQL at least: while one is committed the next is judged. More would be
+	// smaller and wait for each other's rows of poll_counts: with 4 or 8 fewer votes
+	// were counted, see docs/performance.md.
+	postgresShards = 2
 )
 
 // engines are the ports with something behind them.

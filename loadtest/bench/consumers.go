@@ -85,7 +85,7 @@ func measureConsumers(ctx context.Context, s settings) (err error) {
 
 // consume runs the relay and the consumers while the function runs.
 func consume(ctx context.Context, s settings, store domain.Store, during func(wake func()) error) error {
-	bus, err := s.ground.bus(store)
+	bus, err := s.ground.bus("consumers", store)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 	"path/filepath"
 	"strconv"
@@ -29,8 +30,8 @@ type ground interface {
 	open(ctx context.Context, name string) (domain.Store, error)
 	// settings let a server use the store of that name.
 	settings(name string) []string
-	// bus returns a bus that nobody runs yet.
-	bus(store domain.Store) (runningBus, error)
+	// bus returns a bus beside the store of that name; nobody runs it yet.
+	bus(name string, store domain.Store) (runningBus, error)
 	// shards is how many batches of votes a process has under way.
 	shards() int
 	// servers is how many run over one store; those with several do not have it
@@ -60,7 +61,7 @@ func (e embedded) open(ctx context.Context, name string) (domain.Store, error) {
 
 func (e embedded) settings(name string) []string { return []string{"STORAGE_PATH=" + e.path(name)} }
 
-func (e embedded) bus(store domain.Store) (runningBus, error) {
+func (e embedded) bus(_ string, store domain.Store) (runningBus, error) {
 	return memory.NewBus(memory.BusOptions{DeadLetter: store.AddDeadLetter}), nil
 }
 
@@ -69,24 +70,29 @@ func (e embedded) servers() int              { return 1 }
 func (e embedded) singles(callers int) []int { return []int{callers} }
 func (e embedded) close() error              { return nil }
 
-// production is three processes over PostgreSQL, Redis and RabbitMQ. The stores
-// are databases of their own, dropped at the end; Redis and the virtual host of
-// RabbitMQ should be nobody else's.
+// production is three processes over PostgreSQL, Redis and RabbitMQ. Each store
+// is a database and a virtual host of its own, which go at the end; what is in
+// Redis lives for minutes.
 type production struct {
+	addresses
 	postgres, amqp *url.URL
-	redis          string // host:port; empty keeps limits and cache in the process
-	lanes          int
 	unique         string
 	made           map[string]bool
 }
 
-func newProduction(dsn, redis, amqp string, lanes int) (*production, error) {
-	p := &production{redis: redis, lanes: lanes, unique: "vote_bench_" + strconv.FormatInt(time.Now().UnixNano(), 36), made: make(map[string]bool)}
+// addresses say where servers are.
+type addresses struct {
+	dsn, redis, amqp, api string
+	lanes                 int
+}
+
+func newProduction(a addresses) (*production, error) {
+	p := &production{addresses: a, unique: "vote_bench_" + strconv.FormatInt(time.Now().UnixNano(), 36), made: make(map[string]bool)}
 	var err error
-	if p.postgres, err = url.Parse(dsn); err != nil || p.postgres.Host == "" {
+	if p.postgres, err = url.Parse(a.dsn); err != nil || p.postgres.Host == "" {
 		return nil, errors.New("-dsn has to be a postgres:// URL with a host")
 	}
-	if p.amqp, err = url.Parse(amqp); err != nil || p.amqp.Host == "" {
+	if p.amqp, err = url.Parse(a.amqp); err != nil || p.amqp.Host == "" {
 		return nil, errors.New("-amqp has to be an amqp:// URL with a host")
 	}
 	return p, nil
@@ -94,7 +100,7 @@ func newProduction(dsn, redis, amqp string, lanes int) (*production, error) {
 
 func (p *production) title() string { return "PostgreSQL" }
 
-func (p *production) database(name string) string { return p.unique + "_" + name }
+func (p *production) own(name string) string { return p.unique + "_" + name }
 
 // execute runs a statement in the database that the flag names.
 func (p *production) execute(ctx context.Context, statement string) error {
@@ -106,15 +112,29 @@ func (p *production) execute(ctx context.Context, statement string) error {
 	return errors.Join(err, c.Close(ctx))
 }
 
+// manage sends a request to RabbitMQ's management.
+func (p *production) manage(ctx context.Context, method, path, body string) error {
+	r, err := send(ctx, method, strings.TrimSuffix(p.api, "/")+path, "", body)
+	if err == nil && r.status >= http.StatusMultipleChoices {
+		err = fmt.Errorf("RabbitMQ's management answers %d", r.status)
+	}
+	return err
+}
+
 func (p *production) open(ctx context.Context, name string) (domain.Store, error) {
 	if !p.made[name] {
-		if err := p.execute(ctx, "CREATE DATABASE "+p.database(name)); err != nil {
+		p.made[name] = true
+		if err := errors.Join(
+			p.execute(ctx, "CREATE DATABASE "+p.own(name)),
+			p.manage(ctx, http.MethodPut, "/api/vhosts/"+p.own(name), ""),
+			p.manage(ctx, http.MethodPut, "/api/permissions/"+p.own(name)+"/"+url.PathEscape(p.amqp.User.Username()),
+				`{"configure": ".*", "write": ".*", "read": ".*"}`),
+		); err != nil {
 			return nil, err
 		}
-		p.made[name] = true
 	}
 	u := *p.postgres
-	u.Path = "/" + p.database(name)
+	u.Path = "/" + p.own(name)
 	return postgres.Open(ctx, postgres.Options{DSN: u.String(), AutoMigrate: true})
 }
 
@@ -123,10 +143,10 @@ func (p *production) settings(name string) []string {
 	all := []string{
 		"STORAGE_ENGINE=postgres", "POSTGRES_HOST=" + p.postgres.Hostname(), "POSTGRES_PORT=" + p.postgres.Port(),
 		"POSTGRES_USER=" + p.postgres.User.Username(), "POSTGRES_PASSWORD=" + password(p.postgres),
-		"POSTGRES_DBNAME=" + p.database(name), "POSTGRES_SSLMODE=" + p.postgres.Query().Get("sslmode"),
+		"POSTGRES_DBNAME=" + p.own(name), "POSTGRES_SSLMODE=" + p.postgres.Query().Get("sslmode"),
 		"EVENTS_ENGINE=rabbitmq", "RABBITMQ_HOST=" + p.amqp.Hostname(), "RABBITMQ_PORT=" + p.amqp.Port(),
 		"RABBITMQ_USER=" + p.amqp.User.Username(), "RABBITMQ_PASSWORD=" + password(p.amqp),
-		"RABBITMQ_VHOST=" + p.vhost(),
+		"RABBITMQ_VHOST=" + p.own(name), "SERVER_ROLES=api",
 	}
 	if p.redis == "" {
 		return all
@@ -135,15 +155,10 @@ func (p *production) settings(name string) []string {
 	return append(all, "CACHE_ENGINE=redis", "REDIS_HOST="+host, "REDIS_PORT="+port)
 }
 
-func (p *production) vhost() string {
-	if name := strings.TrimPrefix(p.amqp.Path, "/"); name != "" {
-		return name
-	}
-	return "/"
-}
-
-func (p *production) bus(store domain.Store) (runningBus, error) {
-	return rabbitmq.NewBus(rabbitmq.Options{URL: p.amqp.String(), Queues: events.Topology(), DeadLetter: store.AddDeadLetter})
+func (p *production) bus(name string, store domain.Store) (runningBus, error) {
+	u := *p.amqp
+	u.Path = "/" + p.own(name)
+	return rabbitmq.NewBus(rabbitmq.Options{URL: u.String(), Queues: events.Topology(), DeadLetter: store.AddDeadLetter})
 }
 
 func (p *production) shards() int  { return p.lanes }
@@ -161,9 +176,8 @@ func (p *production) close() error {
 	defer stop()
 	var errs []error
 	for name := range p.made {
-		if err := p.execute(ctx, "DROP DATABASE "+p.database(name)+" WITH (FORCE)"); err != nil {
-			errs = append(errs, fmt.Errorf("drop %s: %w", p.database(name), err))
-		}
+		errs = append(errs, p.execute(ctx, "DROP DATABASE "+p.own(name)+" WITH (FORCE)"),
+			p.manage(ctx, http.MethodDelete, "/api/vhosts/"+p.own(name), ""))
 	}
 	return errors.Join(errs...)
 }

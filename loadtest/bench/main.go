@@ -66,10 +66,12 @@ func measure(ctx context.Context) (err error) {
 	flag.IntVar(&s.polls, "polls", 1_000_000, "polls in the large database")
 	flag.StringVar(&s.only, "only", "", "sections to run: any of a, b, c, d, e; empty for all")
 	engine := flag.String("engine", "sqlite", "sqlite, or postgres with Redis and RabbitMQ")
-	dsn := flag.String("dsn", os.Getenv("VOTE_TEST_POSTGRES_URL"), "postgres:// URL of a superuser")
-	redis := flag.String("redis", os.Getenv("VOTE_TEST_REDIS_ADDRESS"), "host:port of a Redis; empty keeps limits and cache in each process")
-	amqp := flag.String("amqp", os.Getenv("VOTE_TEST_RABBITMQ_URL"), "amqp:// URL")
-	lanes := flag.Int("lanes", 4, "batches of votes under way at once on PostgreSQL, in section a")
+	var a addresses
+	flag.StringVar(&a.dsn, "dsn", os.Getenv("VOTE_TEST_POSTGRES_URL"), "postgres:// URL of a superuser")
+	flag.StringVar(&a.redis, "redis", os.Getenv("VOTE_TEST_REDIS_ADDRESS"), "host:port of a Redis; empty keeps limits and cache in each process")
+	flag.StringVar(&a.amqp, "amqp", os.Getenv("VOTE_TEST_RABBITMQ_URL"), "amqp:// URL of an administrator")
+	flag.StringVar(&a.api, "amqp-api", os.Getenv("VOTE_TEST_RABBITMQ_API_URL"), "http:// URL of RabbitMQ's management, with user and password")
+	flag.IntVar(&a.lanes, "lanes", 2, "batches of votes under way at once on PostgreSQL, in sections a and d")
 	flag.Parse()
 	folder, err := os.MkdirTemp("", "vote-bench-")
 	if err != nil {
@@ -81,7 +83,7 @@ func measure(ctx context.Context) (err error) {
 	case "sqlite":
 		s.ground = embedded{folder}
 	case "postgres":
-		if s.ground, err = newProduction(*dsn, *redis, *amqp, *lanes); err != nil {
+		if s.ground, err = newProduction(a); err != nil {
 			return err
 		}
 	default:

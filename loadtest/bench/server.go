@@ -350,13 +350,14 @@ func (c crowd) vote(ctx context.Context, server *process, user domain.UserID, po
 	return r.body, nil
 }
 
-// readers are the people whose feeds are read, one to a connection where the
-// servers are several.
+// readers are the people whose feeds are read. Where the servers are several
+// they are many: the windows of their limits, which servers share, are then
+// about as full as with real people.
 func (c crowd) readers() []domain.UserID {
 	if len(c.servers) == 1 {
 		return c.users[:1]
 	}
-	return c.users[:connections]
+	return c.users[:1000]
 }
 
 // voteElsewhere lets each reader vote on the first poll of the page by a server
@@ -429,9 +430,9 @@ func measureFeed(ctx context.Context, s settings, people crowd, bare *process) e
 	readers := people.readers()
 	to := func(server *process) func() (figures, error) {
 		return func() (figures, error) {
-			return load{addr: server.addr, connections: connections, want: http.StatusOK, next: func(b []byte, connection, _ int) ([]byte, bool) {
+			return load{addr: server.addr, connections: connections, want: http.StatusOK, next: func(b []byte, connection, n int) ([]byte, bool) {
 				b = append(b, "GET /api/polls HTTP/1.1\r\nHost: vote\r\nAuthorization: Bearer "...)
-				b = append(b, people.tokens[readers[connection%len(readers)]]...)
+				b = append(b, people.tokens[readers[(connection+n*connections)%len(readers)]]...)
 				return append(b, "\r\n\r\n"...), true
 			}}.run(s.duration)
 		}
@@ -458,7 +459,7 @@ func measureFeed(ctx context.Context, s settings, people crowd, bare *process) e
 
 func measureVotes(ctx context.Context, s settings, people crowd, bare *process, polls []domain.PollID) error {
 	// People vote on what their feeds show first: the newest polls.
-	p := &pairs{users: people.users[connections:], polls: polls[len(polls)-500:]}
+	p := &pairs{users: people.users[1000:], polls: polls[len(polls)-500:]}
 	to := func(server *process) func() (figures, error) {
 		return func() (figures, error) {
 			return load{addr: server.addr, connections: connections, want: http.StatusOK, next: func(b []byte, _, _ int) ([]byte, bool) {

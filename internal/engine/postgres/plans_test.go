@@ -3,6 +3,7 @@
 package postgres
 
 import (
+	"flag"
 	"fmt"
 	"regexp"
 	"slices"
@@ -20,8 +21,13 @@ var sequential = regexp.MustCompile(`Seq Scan on (\w+)`)
 // small are tables of a few rows, in which there is nothing to look up.
 var small = []string{"archived_months", "publication"}
 
+var (
+	planPolls = flag.Int("plans.polls", 50_000, "polls in the databases of TestPlans")
+	planVotes = flag.Int("plans.votes", 4, "votes on each of them")
+)
+
 // scanned returns the large tables that the plan of a statement reads from end to
-// end.
+// end, and logs the plan.
 func scanned(t *testing.T, c *conn, query string, args ...any) []string {
 	t.Helper()
 	var tables []string
@@ -35,6 +41,7 @@ func scanned(t *testing.T, c *conn, query string, args ...any) []string {
 	if err != nil {
 		t.Fatalf("%s: %v", query, err)
 	}
+	t.Logf("%s\n%s", query, plan)
 	for _, found := range sequential.FindAllStringSubmatch(plan, -1) {
 		if !slices.Contains(small, found[1]) {
 			tables = append(tables, found[1])
@@ -50,15 +57,15 @@ func TestPlans(t *testing.T) {
 	for _, months := range []int{1, 36} {
 		t.Run(fmt.Sprintf("%d months", months), func(t *testing.T) {
 			t.Parallel()
-			s := seed(t, 5000, 50_000, min(months, 20), Options{MaxConns: 4})
+			s := seed(t, 5000, *planPolls, min(months, 20), Options{MaxConns: 4})
 			var all []domain.Month
 			for m := range domain.Month(months) {
 				all = append(all, domain.MonthOf(time.Now())-min(domain.Month(months)-1, 20)+m)
 			}
 			must(t, s.makePartitions(t.Context(), opMaintain, all...))
 			for _, statement := range []string{
-				`INSERT INTO votes (bucket, user_id, poll_id, option_index, created_at)
-					SELECT 0, 1 + (p.position * 7 + n * 113) % 5000, p.id, n % 3, now() FROM polls p, generate_series(1, 4) n ON CONFLICT DO NOTHING`,
+				fmt.Sprintf(`INSERT INTO votes (bucket, user_id, poll_id, option_index, created_at)
+					SELECT 0, 1 + (p.position * 7 + n * 113) %% 5000, p.id, n %% 3, now() FROM polls p, generate_series(1, %d) n ON CONFLICT DO NOTHING`, *planVotes),
 				`INSERT INTO skips (bucket, user_id, poll_id, created_at)
 					SELECT 0, 1 + (p.position * 11 + n * 131) % 5000, p.id, now() FROM polls p, generate_series(1, 2) n ON CONFLICT DO NOTHING`,
 				`INSERT INTO poll_counts (bucket, poll_id, total, skips, updated_at, votes) SELECT 0, id, 4, 2, now(), '{2,1,1}' FROM polls`,
@@ -78,6 +85,7 @@ func TestPlans(t *testing.T) {
 			defer held.Release()
 			c := &conn{Conn: held.Conn()}
 			defer c.rollback()
+			logSizes(t, c)
 
 			var buckets, todays, lo, hi []int32
 			var options []int16
@@ -100,8 +108,8 @@ func TestPlans(t *testing.T) {
 				{readPoll, []any{one, polls[0]}},
 				{readPollsAt, []any{one, users[:20]}},
 				{readPollsBy, []any{one, users[0], int64(domain.MaxID), 20}},
-				{readSince, []any{one, int64(49_000), 100}},
-				{searchBelow, []any{"'coffee' & 'tea' & '#12:11'", 49_000, 20}},
+				{readSince, []any{one, int64(*planPolls - 1000), 100}},
+				{searchBelow, []any{"'coffee' & 'tea' & '#12:11'", *planPolls - 1000, 20}},
 				{claimOutbox, []any{now, 100, 1e6}},
 			}
 			for _, read := range reads {
@@ -138,6 +146,26 @@ func TestPlans(t *testing.T) {
 			}
 		})
 	}
+}
+
+// logSizes logs how large the tables are, each with its partitions.
+func logSizes(t *testing.T, c *conn) {
+	t.Helper()
+	sizes := "table, rows, partitions, MB of it, MB of its indexes\n"
+	must(t, c.rows(t.Context(), `SELECT relname, greatest(sum(rows), 0)::bigint, count(*) - 1, sum(pg_table_size(part)) / 1e6, sum(pg_indexes_size(part)) / 1e6
+		FROM (SELECT r.oid, r.relname, r.oid::regclass AS part, CASE WHEN r.relkind = 'r' THEN r.reltuples ELSE 0 END AS rows
+				FROM pg_class r WHERE r.relkind IN ('r', 'p') AND NOT r.relispartition AND r.relnamespace = 'public'::regnamespace
+			UNION ALL SELECT r.oid, r.relname, i.inhrelid::regclass, greatest(p.reltuples, 0)
+				FROM pg_class r JOIN pg_inherits i ON i.inhparent = r.oid JOIN pg_class p ON p.oid = i.inhrelid WHERE r.relkind = 'p') tables
+		GROUP BY oid, relname ORDER BY sum(pg_total_relation_size(part)) DESC LIMIT 12`, func(r pgx.Rows) error {
+		var table string
+		var rows, partitions int64
+		var data, indexes float64
+		err := r.Scan(&table, &rows, &partitions, &data, &indexes)
+		sizes += fmt.Sprintf("%-14s %10d %3d %8.1f %8.1f\n", table, rows, partitions, data, indexes)
+		return err
+	}))
+	t.Log(sizes)
 }
 
 func TestStatementName(t *testing.T) {

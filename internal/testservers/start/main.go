@@ -32,7 +32,7 @@ import (
 )
 
 func main() {
-	fsync := flag.Bool("fsync", false, "let PostgreSQL force commits to disk: slower, and what figures of speed need")
+	fsync := flag.Bool("fsync", false, "let PostgreSQL force commits to disk and give it memory: slower to start, and what figures of speed need")
 	flag.Parse()
 	// A child counts the end of the thread that started it as its parent's.
 	runtime.LockOSThread()

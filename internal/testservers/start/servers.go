@@ -38,7 +38,7 @@ var all = []server{
 		func(ctx context.Context, s *servers) ([]string, error) {
 			var settings []string
 			if s.fsync {
-				settings = append(settings, "fsync=on")
+				settings = append(settings, "fsync=on", "shared_buffers=1GB", "max_wal_size=4GB")
 			}
 			p, err := local.StartPostgres(ctx, settings...)
 			if err != nil {
