@@ -179,7 +179,7 @@ type LimitsConfig struct {
 	LoginPerAddressPerMinute       int `key:"login_per_address_per_minute" default:"30" min:"0" max:"1000000000" doc:"Logins from an address in a minute."`
 	SignInsPerAddress              int `key:"sign_ins_per_address" default:"8" min:"0" max:"1000000000" doc:"Calls of an address under way at once that hash a password: logins, registrations, changes of an account."`
 	RegistrationsPerAddressPerHour int `key:"registrations_per_address_per_hour" default:"100" min:"0" max:"1000000000" doc:"Registrations from an address in an hour."`
-	StreamsPerAddress              int `key:"streams_per_address" default:"100" min:"0" max:"1000000000" doc:"Live streams open to an address."`
+	StreamsPerAddress              int `key:"streams_per_address" default:"100" min:"0" max:"1000000000" doc:"Live streams open to an address, and to a user."`
 	Connections                    int `key:"connections" default:"10000" min:"0" max:"1000000000" doc:"Connections open at once, fewer when the process may not open so many files."`
 	ConnectionsPerAddress          int `key:"connections_per_address" default:"1000" min:"0" max:"1000000000" doc:"Connections open to an address at once, trusted proxies excepted."`
 	PollsPerDay                    int `key:"polls_per_day" default:"1000" min:"0" max:"1000000000" doc:"Polls of a user in a UTC day."`

@@ -69,6 +69,9 @@ type Config struct {
 	CORSOrigins []string
 	// BodyTimeout bounds how long a body may take; 0 leaves it to the server.
 	BodyTimeout time.Duration
+	// WriteTimeout bounds how long a client may take to receive an event of a
+	// stream; 0 leaves it to the server.
+	WriteTimeout time.Duration
 }
 
 // server is what all calls share.
@@ -90,11 +93,14 @@ type server struct {
 	cors        cors
 	bodyTimeout time.Duration
 
+	writeTimeout time.Duration // of one event of a stream
+
 	metrics     *metrics
 	calls       sync.Pool
 	exports     chan struct{} // one element per export being written
 	largeBodies atomic.Int64  // see call.fill
 	hashing     hashing
+	streams     streams
 
 	openapi, docs, codes, index static
 }
@@ -115,7 +121,7 @@ func New(c Config) (http.Handler, error) {
 	s := &server{
 		account: c.Account, voting: c.Voting, feed: c.Feed, live: c.Live, analytics: c.Analytics, store: c.Store,
 		limiter: c.Limiter, clock: c.Clock, logger: c.Logger, limits: c.Limits, draining: c.Draining, optional: c.Optional,
-		proxied: len(c.TrustedProxies) > 0, cors: origins, bodyTimeout: c.BodyTimeout,
+		proxied: len(c.TrustedProxies) > 0, cors: origins, bodyTimeout: c.BodyTimeout, writeTimeout: c.WriteTimeout,
 		metrics: newMetrics(c.Registry), exports: make(chan struct{}, exportsAtOnce),
 	}
 	s.calls.New = func() any { return new(call) }

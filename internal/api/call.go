@@ -55,6 +55,9 @@ type call struct {
 	window   domain.Grant // what the rate limit headers tell
 	windowed bool
 
+	start   time.Time
+	streams bool // the answer has begun and counts as given
+
 	values *[5]string // of this answer's own headers
 }
 
@@ -66,18 +69,21 @@ func (c *call) header() http.Header { return c.g.Writer.Header() }
 // through, so that a request costs one closure instead of a chain.
 func (s *server) serve(e *endpoint) gin.HandlerFunc {
 	return func(g *gin.Context) {
-		start := time.Now()
 		s.metrics.inFlight.Add(1)
 		c := s.calls.Get().(*call)
-		c.s, c.route, c.g = s, e, g
+		c.s, c.route, c.g, c.start = s, e, g, time.Now()
 		defer func() {
-			s.metrics.inFlight.Add(-1)
+			if !c.streams {
+				s.metrics.inFlight.Add(-1)
+			}
 			s.largeBodies.Add(-c.large)
 			p := recover()
 			if p != nil {
 				s.panicked(c, p)
 			}
-			e.metrics.observe(g.Request.Method, g.Writer.Status(), time.Since(start))
+			if !c.streams {
+				e.metrics.observe(g.Request.Method, g.Writer.Status(), time.Since(c.start))
+			}
 			if p == nil {
 				c.reset()
 				s.calls.Put(c)

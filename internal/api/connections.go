@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"slices"
@@ -127,6 +128,14 @@ type counted struct {
 func (c *counted) Close() error {
 	defer c.leave()
 	return c.Conn.Close()
+}
+
+// SetWriteBuffer bounds what the socket holds of what is written.
+func (c *counted) SetWriteBuffer(bytes int) error {
+	if sized, ok := c.Conn.(interface{ SetWriteBuffer(bytes int) error }); ok {
+		return sized.SetWriteBuffer(bytes)
+	}
+	return errors.ErrUnsupported
 }
 
 // CloseWrite lets the server end an answer before it closes the connection.

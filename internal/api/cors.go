@@ -74,7 +74,7 @@ func (s *server) noMethod(c *call) error {
 	slices.Sort(allow)
 	h.Del("Access-Control-Expose-Headers")
 	h.Set("Access-Control-Allow-Methods", strings.Join(allow, ", "))
-	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Idempotency-Key, If-None-Match, X-Request-Id")
+	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Idempotency-Key, If-None-Match, Last-Event-ID, X-Request-Id")
 	h.Set("Access-Control-Max-Age", "600")
 	c.send(http.StatusNoContent, nil, nil)
 	return nil

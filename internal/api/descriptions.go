@@ -271,6 +271,26 @@ var descriptions = map[string]description{
 		}},
 		codes: []domain.Code{domain.CodeInvalid, domain.CodeOverloaded},
 	},
+	"GET /api/polls/{id}/stats/stream": {
+		id: "statsStream", group: groupResults, summary: "The counts of a poll, live",
+		text:    "Server-sent events. The current state comes at once, then each change, at most every 250 ms however many votes arrive: the newest state wins, and nothing queues for a slow client. An event is a whole state, stats with the document of GET /api/polls/{id}/stats; its id is the version, which only rises. A comment comes at least every 15 seconds. When the poll is hidden or deleted, the event gone with its pollId is the last. When the server ends, retry tells the client a time of its own after which to connect again. HEAD tells the headers alone. A stream counts as one request.",
+		params:  []*huma.Param{lastEventParam("The version that the client has: when it is the current one, the stream begins with the next change.")},
+		answers: []answer{{status: 200, text: "Events, without end.", media: "text/event-stream", example: exampleStream}},
+		codes:   []domain.Code{domain.CodeNotFound, domain.CodeTooManyStreams, domain.CodeStarting, domain.CodeOverloaded, domain.CodeDraining},
+	},
+	"GET /api/stream": {
+		id: "statsStreams", group: groupResults, summary: "The counts of several polls, live",
+		text: "As the stream of one poll, for up to 100: events of all of them, each with an id of the form pollId:version. Unknown polls are left out; when none is left the stream ends. To watch other polls, connect anew.",
+		params: []*huma.Param{
+			{
+				Name: "polls", In: "query", Required: true, Explode: &joined, Example: []int{exampleID},
+				Description: "Poll ids, separated by commas.", Schema: listSchema(idSchema(), maxPolls),
+			},
+			lastEventParam("The id of the last event, pollId:version. It tells of that poll alone: the current states of all others come at once, and that poll's when it has changed since."),
+		},
+		answers: []answer{{status: 200, text: "Events, without end.", media: "text/event-stream", example: exampleStreams}},
+		codes:   []domain.Code{domain.CodeInvalid, domain.CodeTooManyStreams, domain.CodeStarting, domain.CodeOverloaded, domain.CodeDraining},
+	},
 	"GET /healthz": {
 		id: "alive", group: groupServer, summary: "Whether the process is alive",
 		answers: []answer{{status: 200, text: "It is.", shape: aliveShape{}, example: `{"status":"ok"}`}},
@@ -288,6 +308,15 @@ var descriptions = map[string]description{
 		answers: []answer{{status: 200, text: "The file; its name changes with its content.", media: "text/css"}},
 		codes:   []domain.Code{domain.CodeNotFound},
 	},
+}
+
+const (
+	exampleStream  = "retry: 1840\n\nevent: stats\ndata: " + exampleStats + "\nid: 6\n\n:\n\n"
+	exampleStreams = "retry: 1840\n\nevent: stats\ndata: " + exampleStats + "\nid: 116114440929280:6\n\n"
+)
+
+func lastEventParam(text string) *huma.Param {
+	return &huma.Param{Name: "Last-Event-ID", In: "header", Description: text, Schema: &huma.Schema{Type: huma.TypeString}}
 }
 
 // listDescription describes a list of one's own things.

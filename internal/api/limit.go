@@ -25,6 +25,9 @@ type Limits struct {
 	// wait for it, at once: a small part of those who may wait in all, so that a
 	// flood from one address leaves room for everybody else's logins.
 	SignInsPerAddress int
+	// StreamsPerAddress is how many live streams may be open to one address, and
+	// to one user whatever the addresses.
+	StreamsPerAddress int
 }
 
 // charge says which windows a request of an endpoint is charged to, besides the

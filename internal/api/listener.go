@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"errors"
 	"net"
 	"net/http"
 	"strconv"
@@ -28,6 +29,14 @@ func (l listener) Accept() (net.Conn, error) {
 }
 
 type conn struct{ net.Conn }
+
+// SetWriteBuffer bounds what the socket holds of what is written.
+func (c conn) SetWriteBuffer(bytes int) error {
+	if sized, ok := c.Conn.(interface{ SetWriteBuffer(bytes int) error }); ok {
+		return sized.SetWriteBuffer(bytes)
+	}
+	return errors.ErrUnsupported
+}
 
 // CloseWrite lets the server end an answer before it closes the connection.
 func (c conn) CloseWrite() error {

@@ -15,7 +15,9 @@ type metrics struct {
 	requests *prometheus.CounterVec
 	duration *prometheus.HistogramVec
 	refusals *prometheus.CounterVec
-	inFlight atomic.Int64
+
+	streamsEnded *prometheus.CounterVec
+	inFlight     atomic.Int64
 }
 
 func newMetrics(r *prometheus.Registry) *metrics {
@@ -24,15 +26,18 @@ func newMetrics(r *prometheus.Registry) *metrics {
 			Name: "vote_http_requests_total", Help: "Requests answered.",
 		}, []string{"route", "method", "status"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "vote_http_request_duration_seconds", Help: "Time from the header of a request to the end of its answer.",
+			Name: "vote_http_request_duration_seconds", Help: "Time from the header of a request to the end of its answer; of a stream, to its beginning.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"route", "method"}),
 		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "vote_http_refusals_total", Help: "Requests refused or failed, by code.",
 		}, []string{"code"}),
+		streamsEnded: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "vote_streams_ended_total", Help: "Live streams that ended: the client left, was too slow, no poll was left, or the server drained (client, slow, gone, drain).",
+		}, []string{"reason"}),
 	}
 	if r != nil {
-		r.MustRegister(m.requests, m.duration, m.refusals, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		r.MustRegister(m.requests, m.duration, m.refusals, m.streamsEnded, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "vote_http_requests_in_flight", Help: "Requests under way.",
 		}, func() float64 { return float64(m.inFlight.Load()) }))
 	}

@@ -122,7 +122,7 @@ func TestOpenAPIExamples(t *testing.T) {
 		for method, op := range item {
 			method := strings.ToUpper(method)
 			target := fill.Replace(path)
-			if path == "/api/stats" {
+			if path == "/api/stats" || path == "/api/stream" {
 				target += "?polls=1"
 			}
 			request := func(body json.RawMessage) *http.Request {
@@ -296,6 +296,10 @@ func TestOpenAPIHoldsForAnswers(t *testing.T) {
 		{"", "GET /api/polls/{one}/stats?format=xml", "", nil},
 		{"", "GET /api/stats?polls={one},{two},5", "", nil},
 		{"", "GET /api/stats", "", nil},
+		{"", "GET /api/polls/{one}/stats/stream", "", nil},
+		{"", "GET /api/polls/5/stats/stream", "", nil},
+		{"", "GET /api/stream?polls={one},{two}", "", []string{"Last-Event-ID", "{one}:1"}},
+		{"", "GET /api/stream", "", nil},
 		{"", "GET /api/tags?prefix=te", "", nil},
 		{"jonas", "DELETE /api/polls/{own}", "", nil},
 		{"mira", "DELETE /api/polls/{one}", "", nil},
@@ -320,8 +324,7 @@ func TestOpenAPIHoldsForAnswers(t *testing.T) {
 	} {
 		method, target, _ := strings.Cut(c.call, " ")
 		r := s.request(c.as, method, target, c.body, c.header...)
-		w := httptest.NewRecorder()
-		s.handler.ServeHTTP(w, r)
+		w := s.begin(r)
 		got := w.Result()
 		again := s.request(c.as, method, target, c.body, c.header...)
 		if ok, errs := v.ValidateHttpResponse(again, got); !ok && got.StatusCode != http.StatusNotModified && got.StatusCode != http.StatusNoContent {

@@ -49,6 +49,7 @@ var refusals = map[domain.Code]refusal{
 	domain.CodeInvalidOption:       {422, "Invalid option", 0, "The poll has no option with this index."},
 	domain.CodeIdempotencyMismatch: {422, "Idempotency mismatch", 0, "The Idempotency-Key was used with another body."},
 	domain.CodeRateLimited:         {429, "Too many requests", time.Second, "A rate limit is reached. Retry-After says when one more request will be accepted."},
+	domain.CodeTooManyStreams:      {429, "Too many streams", 5 * time.Second, "Too many live streams are open to this address or user. Close one."},
 	domain.CodeDailyVoteLimit:      {429, "Daily vote limit", 0, "All votes of today are cast; the next day begins at midnight UTC. Skipping is still possible."},
 	domain.CodeDailyPollLimit:      {429, "Daily poll limit", 0, "All polls of today are published; the next day begins at midnight UTC."},
 	domain.CodeInternal:            {500, "Internal error", 0, "Something went wrong here. It was logged under the request id."},

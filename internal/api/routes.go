@@ -66,6 +66,8 @@ func (s *server) routes(c Config) ([]endpoint, error) {
 		{get, "/api/polls/{id}/stats", anyone, requests, noBody, s.stats, nil, nil},
 		{get, "/api/polls/{id}/analytics", anyone, requests, noBody, s.pollAnalytics, nil, nil},
 		{get, "/api/stats", anyone, requests, noBody, s.manyStats, nil, nil},
+		{get, "/api/polls/{id}/stats/stream", anyone, requests, noBody, s.streamPoll, nil, nil},
+		{get, "/api/stream", anyone, requests, noBody, s.streamPolls, nil, nil},
 		{get, "/api/tags", anyone, requests, noBody, s.tags, nil, nil},
 
 		{get, "/healthz", anyone, free, noBody, s.alive, nil, nil},

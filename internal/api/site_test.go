@@ -106,6 +106,7 @@ type site struct {
 	broker    string                        // of the events, when one was needed
 	voting    *voting.Voting
 	feed      *feed.Feed
+	live      *live.Stats
 	handler   http.Handler
 	clock     *clock
 	registry  *prometheus.Registry
@@ -156,7 +157,8 @@ func newSite(t testing.TB, change func(*api.Config)) *site {
 	accounts := account.New(account.Config{
 		Store: store, Cache: s.cache, Clock: s.clock, Logger: logger, Secret: []byte("a secret of this test, long enough"), DailyVotes: c.Limits.DailyVotes,
 	})
-	stats := live.New(live.Config{Store: store, Cache: s.cache, Clock: s.clock})
+	stats := live.New(live.Config{Store: store, Cache: s.cache, Clock: s.clock, Registerer: s.registry})
+	s.live = stats
 	shown := analytics.New(analytics.Config{Store: store, Clock: s.clock, Logger: logger, FlushEvery: 10 * time.Millisecond})
 	s.feed = feed.New(feed.Config{
 		Store: store, Cache: s.cache, Clock: s.clock, Logger: logger, Exclusive: s.exclusive, Ranker: true, OnShown: shown.Shown,
@@ -601,7 +603,8 @@ func (s *site) listenWithin(readTimeout time.Duration, bounds api.Connections) s
 		s.t.Fatal(err)
 	}
 	server := &http.Server{
-		Handler: s.handler, ReadTimeout: readTimeout, ReadHeaderTimeout: readTimeout, MaxHeaderBytes: 16 << 10,
+		Handler: s.handler, ReadTimeout: readTimeout, ReadHeaderTimeout: readTimeout, WriteTimeout: 2 * readTimeout,
+		MaxHeaderBytes: 16 << 10, ConnContext: api.WithConnection,
 		ErrorLog: slog.NewLogLogger(slog.NewTextHandler(s.log, nil), slog.LevelError),
 	}
 	var serving sync.WaitGroup

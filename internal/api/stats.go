@@ -9,7 +9,10 @@ import (
 	"vote/internal/domain"
 )
 
-const maxPolls = 100 // of one call for several polls
+const (
+	maxPolls   = 100 // of one call for several polls
+	pollsParam = "polls"
+)
 
 func (s *server) stats(c *call) error {
 	id, err := c.pollID()
@@ -124,7 +127,7 @@ func (s *server) manyStats(c *call) error {
 // pollParams returns the distinct poll ids of the parameter polls, a list that
 // may also be given in several parts.
 func (c *call) pollParams() []domain.PollID {
-	const name = "polls"
+	const name = pollsParam
 	parts := c.params(name)
 	if len(parts) == 0 {
 		c.fault(name, missing)

@@ -4,7 +4,7 @@
 // Life cycle: [New] opens everything and listens, so that a fault is told
 // before anything serves; [App.Run] starts every service, awaits all of them,
 // and drains: it stops saying that it is ready, still takes requests for
-// server.drain_delay, lets those under way finish, ends the services, and closes
+// server.drain_delay, ends the streams, lets requests under way finish, ends the services, and closes
 // storage last. No goroutine outlives Run.
 package app
 
@@ -48,6 +48,7 @@ type App struct {
 	services []service
 	engines  *engines
 	account  *account.Account
+	stats    *live.Stats // nil without the API
 	draining atomic.Bool
 }
 
@@ -151,7 +152,7 @@ func (a *App) build(c config.Config, o Options) api.Config {
 		Clock: o.Clock, Logger: o.Logger, Registry: a.registry, Draining: a.draining.Load,
 		MetricsPath: c.Metrics.Path, MetricsElsewhere: c.Server.AdminPort != 0,
 		TrustedProxies: c.Server.TrustedProxies, CORSOrigins: c.Server.CORSOrigins,
-		OperatorOnly: !c.HasRole(config.RoleAPI),
+		OperatorOnly: !c.HasRole(config.RoleAPI), WriteTimeout: c.Server.WriteTimeout,
 		Limits: api.Limits{
 			RequestsPerMinute: c.Limits.RequestsPerMinute, VotesPerMinute: c.Limits.VotesPerMinute,
 			BurstPerSecond: c.Limits.BurstPerSecond, DailyVotes: c.Limits.DailyVotes,
@@ -159,6 +160,7 @@ func (a *App) build(c config.Config, o Options) api.Config {
 			LoginPerAddressPerMinute:       c.Limits.LoginPerAddressPerMinute,
 			RegistrationsPerAddressPerHour: c.Limits.RegistrationsPerAddressPerHour,
 			SignInsPerAddress:              c.Limits.SignInsPerAddress,
+			StreamsPerAddress:              c.Limits.StreamsPerAddress,
 		},
 	}
 	relay := events.NewRelay(events.Config{Store: e.store, Bus: e.bus, Clock: o.Clock, Logger: o.Logger, Registerer: a.registry})
@@ -202,7 +204,11 @@ func (a *App) build(c config.Config, o Options) api.Config {
 	if !c.HasRole(config.RoleAPI) {
 		return r
 	}
-	stats := live.New(live.Config{Store: e.store, Cache: e.cache, Clock: o.Clock, Registerer: a.registry})
+	stats := live.New(live.Config{
+		Store: e.store, Cache: e.cache, Clock: o.Clock, Registerer: a.registry,
+		Streams: streams(connections(c.Limits.Connections, descriptors())),
+	})
+	a.stats = stats
 	if e.hint != nil {
 		e.hint(events.VoteHints(stats.Newer))
 	}
@@ -246,6 +252,10 @@ func connections(configured, descriptors int) int {
 	}
 	return min(configured, most)
 }
+
+// streams returns how many of the connections may be streams: they stay, and
+// others must come through. Zero leaves it to the room's own bound.
+func streams(connections int) int { return connections - connections/10 }
 
 // Handler returns the API, for tests that need no network.
 func (a *App) Handler() http.Handler { return a.handler }
@@ -309,6 +319,9 @@ func (a *App) Run(ctx context.Context) error {
 	if fault == nil {
 		fault = a.linger(failed)
 	}
+	if a.stats != nil {
+		a.stats.EndStreams()
+	}
 	draining, cancel := context.WithTimeout(running, drainLimit)
 	defer cancel()
 	for _, s := range started {
@@ -347,6 +360,7 @@ func (a *App) server(h http.Handler) *http.Server {
 		WriteTimeout:      a.config.Server.WriteTimeout,
 		IdleTimeout:       a.config.Server.IdleTimeout,
 		MaxHeaderBytes:    16 << 10,
+		ConnContext:       api.WithConnection,
 		ErrorLog:          slog.NewLogLogger(a.logger.Handler(), slog.LevelDebug),
 	}
 }

@@ -35,6 +35,7 @@ const (
 	CodePollClosed          Code = "poll_closed"
 	CodeHasVotes            Code = "has_votes"
 	CodeRateLimited         Code = "rate_limited"
+	CodeTooManyStreams      Code = "too_many_streams"
 	CodeDailyVoteLimit      Code = "daily_vote_limit"
 	CodeDailyPollLimit      Code = "daily_poll_limit"
 	CodeOverloaded          Code = "overloaded"      // a bounded queue is full

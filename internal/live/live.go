@@ -13,6 +13,8 @@
 //     fresh meanwhile share the next one, so neither a hot poll nor a flushed
 //     cache can stampede.
 //   - Memory is bounded by Config.Bytes, and readers waiting by maxAsked.
+//   - A [Stream] is given absolute states whose versions rise, the newest at the
+//     time it takes them; see hub.
 package live
 
 import (
@@ -40,6 +42,8 @@ type Config struct {
 	// Fresh is how old counts may be; default half a second, which leaves room
 	// for the query within the second that readers are promised.
 	Fresh time.Duration
+	// Streams bounds how many are open at once; default 100,000.
+	Streams int
 }
 
 const (
@@ -54,6 +58,7 @@ type Stats struct {
 	fresh time.Duration
 	cache *otter.Cache[domain.PollID, entry]
 	kept  kept
+	hub   *hub
 
 	hits, misses prometheus.Counter
 
@@ -84,10 +89,13 @@ func New(c Config) *Stats {
 	if c.Fresh == 0 {
 		c.Fresh = 500 * time.Millisecond
 	}
+	if c.Streams == 0 {
+		c.Streams = 100_000
+	}
 	requests := promauto.With(c.Registerer).NewCounterVec(prometheus.CounterOpts{
 		Name: "vote_stats_cache_requests_total", Help: "Look-ups of a poll's counts, by result (hit, miss).",
 	}, []string{"result"})
-	return &Stats{
+	s := &Stats{
 		store: c.Store, clock: c.Clock, fresh: c.Fresh, wake: make(chan struct{}, 1),
 		kept: kept{cache: c.Cache},
 		hits: requests.WithLabelValues("hit"), misses: requests.WithLabelValues("miss"),
@@ -98,6 +106,8 @@ func New(c Config) *Stats {
 			},
 		}),
 	}
+	s.hub = newHub(c.Streams, c.Registerer, s.fetch)
+	return s
 }
 
 // Get returns a poll's counts. Errors: not_found for a poll that is unknown,
@@ -128,6 +138,7 @@ func (s *Stats) Newer(versions map[domain.PollID]int64) {
 			return e, otter.WriteOp
 		})
 	}
+	s.hub.newer(versions)
 }
 
 // GetMany returns the counts of the polls that exist, in the order asked.
@@ -201,9 +212,12 @@ func (s *Stats) ask(ctx context.Context, ids ...domain.PollID) (map[domain.PollI
 	}
 }
 
-// Run asks the store for what readers lack, and keeps what has changed in the
-// cache, until ctx ends.
+// Run asks the store for what readers lack and what streams watch, and keeps what
+// has changed in the cache, until ctx ends.
 func (s *Stats) Run(ctx context.Context) error {
+	var watching sync.WaitGroup
+	watching.Go(func() { s.hub.run(ctx) })
+	defer watching.Wait()
 	if s.kept.cache != nil {
 		var saving sync.WaitGroup
 		saving.Go(func() { s.kept.run(ctx) })
@@ -227,30 +241,34 @@ func (s *Stats) Run(ctx context.Context) error {
 
 func (s *Stats) answer(ctx context.Context, q *query) {
 	defer close(q.done)
-	asking, cancel := context.WithTimeout(ctx, queryLimit)
-	defer cancel()
 	ids := make([]domain.PollID, 0, len(q.ids))
 	for id := range q.ids {
 		ids = append(ids, id)
 	}
+	if q.found, q.err = s.fetch(ctx, ids); domain.CodeOf(q.err) == domain.CodeUnavailable {
+		q.found = s.recall(ctx, ids)
+	}
+}
+
+// fetch asks the store for counts and keeps them.
+func (s *Stats) fetch(ctx context.Context, ids []domain.PollID) (map[domain.PollID]domain.Counts, error) {
+	asking, cancel := context.WithTimeout(ctx, queryLimit)
+	defer cancel()
 	at := s.clock.Now()
 	counts, err := s.store.Counts(asking, ids)
 	if err != nil {
-		q.err = err
-		if domain.CodeOf(err) == domain.CodeUnavailable {
-			q.found = s.recall(ctx, ids)
-		}
-		return
+		return nil, err
 	}
-	q.found = make(map[domain.PollID]domain.Counts, len(counts))
+	found := make(map[domain.PollID]domain.Counts, len(counts))
 	for _, c := range counts {
-		q.found[c.Poll] = s.keep(c, at)
+		found[c.Poll] = s.keep(c, at)
 	}
 	for _, id := range ids {
-		if _, ok := q.found[id]; !ok {
+		if _, ok := found[id]; !ok {
 			s.lost(id)
 		}
 	}
+	return found, nil
 }
 
 // recall returns the newest that is still known of polls.
@@ -305,11 +323,16 @@ func (s *Stats) Apply(o domain.Outcome) {
 	now := s.clock.Now()
 	for _, c := range o.Counts {
 		s.keep(c, now)
+		s.hub.take(c)
 	}
 }
+
+// EndStreams ends all streams and refuses new ones, because the process ends.
+func (s *Stats) EndStreams() { s.hub.drain() }
 
 // Forget drops a poll that was hidden or deleted.
 func (s *Stats) Forget(id domain.PollID) {
 	s.cache.Invalidate(id)
 	s.kept.later(id, nil)
+	s.hub.forget(id)
 }

@@ -51,12 +51,14 @@ func (c *counting) Counts(ctx context.Context, ids []domain.PollID) ([]domain.Co
 }
 
 type world struct {
-	clock *clock
-	store *counting
-	cache domain.Cache
-	stats *live.Stats
-	user  domain.UserID
-	polls []domain.PollID
+	clock  *clock
+	store  *counting
+	cache  domain.Cache
+	stats  *live.Stats
+	user   domain.UserID
+	voters []domain.UserID // who have not voted yet
+	crowd  int             // how often voters were made
+	polls  []domain.PollID
 }
 
 func newWorld(t *testing.T, before func()) *world {
