@@ -13,7 +13,7 @@ LINT_VERSION := v2.15.0
 LINT         := .tools/golangci-lint-$(LINT_VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test services check format vet lint house bench bench-postgres scale flood crash drill fuzz
+.PHONY: help run test services check format vet lint house bench bench-postgres scale streams flood crash drill fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ scale: ## the plans of the hot paths and the sizes of tables at 1,000,000 polls 
 
 flood: ## attack a server of its own with floods, and print what others noticed
 	$(GO) run ./loadtest/flood
+
+streams: ## open 10,000 live streams of one poll, vote on it, and print what reaches them
+	$(GO) run ./loadtest/streams
 
 crash: ## kill the server under load ROUNDS times (50) and compare
 	$(GO) test -run '^TestCrash$$' -count=1 -timeout 60m -v ./internal/app -crash.rounds=$(ROUNDS)

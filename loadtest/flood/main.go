@@ -19,6 +19,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"vote/loadtest/process"
 )
 
 func main() {
@@ -32,7 +34,7 @@ func start() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if len(os.Args) == 3 && os.Args[1] == "serve" {
-		return serve(ctx, os.Args[2])
+		return process.Serve(ctx, os.Args[2])
 	}
 	s := settings{}
 	flag.DurationVar(&s.calm, "calm", 4*time.Second, "how long is measured before and after each flood")
@@ -80,11 +82,11 @@ func run(ctx context.Context, s settings, only []string) (err error) {
 
 // measure runs one flood against a server that was just started.
 func measure(ctx context.Context, s settings, data string, people []person, f flood) error {
-	p, err := spawn(data, f.environment...)
+	p, err := process.Start(data, f.environment...)
 	if err != nil {
 		return err
 	}
-	defer p.end()
+	defer p.End()
 	w := watch(ctx, p, people)
 	phase := func(d time.Duration) sight {
 		w.begin()
@@ -94,7 +96,7 @@ func measure(ctx context.Context, s settings, data string, people []person, f fl
 	sleep(ctx, time.Second) // connections are opened, caches filled
 	before := phase(s.calm)
 	attacking, cease := context.WithCancel(ctx)
-	a := begin(attacking, s, p.address, f)
+	a := begin(attacking, s, p.Address, f)
 	during := phase(s.flood)
 	cease()
 	sent, refused := a.wait()

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"vote/loadtest/process"
 )
 
 const (
@@ -38,15 +40,15 @@ const password = "correct horse battery"
 
 // prepare makes the people and some polls.
 func prepare(ctx context.Context, data string) ([]person, error) {
-	p, err := spawn(data)
+	p, err := process.Start(data)
 	if err != nil {
 		return nil, err
 	}
-	defer p.end()
+	defer p.End()
 	var people []person
 	for i := range crowd {
 		q := person{email: fmt.Sprintf("user%d@example.org", i), client: from(fmt.Sprintf("127.0.1.%d", i+1))}
-		raw, err := q.call(ctx, p.address, http.MethodPost, "/api/auth/register", map[string]any{"username": fmt.Sprintf("user%d", i), "email": q.email, "password": password}, http.StatusCreated)
+		raw, err := q.call(ctx, p.Address, http.MethodPost, "/api/auth/register", map[string]any{"username": fmt.Sprintf("user%d", i), "email": q.email, "password": password}, http.StatusCreated)
 		if err != nil {
 			return nil, err
 		}
@@ -58,7 +60,7 @@ func prepare(ctx context.Context, data string) ([]person, error) {
 		}
 		q.token = session.Token
 		for n := range 5 {
-			if _, err := q.call(ctx, p.address, http.MethodPost, "/api/polls", map[string]any{"title": fmt.Sprintf("Question %d of user %d?", n, i), "options": []string{"Yes", "No"}, "tags": []string{"flood"}}, http.StatusCreated); err != nil {
+			if _, err := q.call(ctx, p.Address, http.MethodPost, "/api/polls", map[string]any{"title": fmt.Sprintf("Question %d of user %d?", n, i), "options": []string{"Yes", "No"}, "tags": []string{"flood"}}, http.StatusCreated); err != nil {
 				return nil, err
 			}
 		}
@@ -130,14 +132,14 @@ func quantile(all []time.Duration, percent int) time.Duration {
 type watcher struct {
 	cancel  context.CancelFunc
 	working sync.WaitGroup
-	p       *process
+	p       *process.Process
 
 	mu    sync.Mutex
 	now   sight
 	fault error
 }
 
-func watch(ctx context.Context, p *process, people []person) *watcher {
+func watch(ctx context.Context, p *process.Process, people []person) *watcher {
 	ctx, cancel := context.WithCancel(ctx)
 	w := &watcher{cancel: cancel, p: p}
 	every := func(d time.Duration, act func(n int)) {
@@ -175,7 +177,7 @@ func watch(ctx context.Context, p *process, people []person) *watcher {
 	every(pace, func(n int) {
 		q := people[n%len(people)]
 		timed(func(s *sight, d time.Duration) { s.all = append(s.all, d) }, func() error {
-			_, err := q.call(ctx, p.address, http.MethodGet, "/api/polls?limit=10", nil, http.StatusOK)
+			_, err := q.call(ctx, p.Address, http.MethodGet, "/api/polls?limit=10", nil, http.StatusOK)
 			return err
 		})
 	})
@@ -183,12 +185,12 @@ func watch(ctx context.Context, p *process, people []person) *watcher {
 	every(signInPace, func(int) {
 		q := people[int(turn.Add(1))%len(people)]
 		timed(func(s *sight, d time.Duration) { s.signIns = append(s.signIns, d) }, func() error {
-			_, err := person{client: q.client}.call(ctx, p.address, http.MethodPost, "/api/auth/login", map[string]any{"email": q.email, "password": password}, http.StatusOK)
+			_, err := person{client: q.client}.call(ctx, p.Address, http.MethodPost, "/api/auth/login", map[string]any{"email": q.email, "password": password}, http.StatusOK)
 			return err
 		})
 	})
 	every(100*time.Millisecond, func(int) {
-		rss, files := p.rss(), p.files()
+		rss, files := p.RSS(), p.Files()
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.now.peak, w.now.files = max(w.now.peak, rss), max(w.now.files, files)
@@ -214,7 +216,7 @@ func (w *watcher) end() sight {
 	defer w.mu.Unlock()
 	s := w.now
 	s.all, s.signIns = slices.Clone(s.all), slices.Clone(s.signIns)
-	s.rss, s.signIn = w.p.rss(), quantile(s.signIns, 99)
+	s.rss, s.signIn = w.p.RSS(), quantile(s.signIns, 99)
 	return s
 }
 
@@ -222,7 +224,7 @@ func (w *watcher) end() sight {
 func (w *watcher) stop() error {
 	w.cancel()
 	w.working.Wait()
-	if w.p.rss() == 0 {
+	if w.p.RSS() == 0 {
 		return fmt.Errorf("the server is gone; the last that people noticed: %w", w.fault)
 	}
 	return nil

@@ -1,4 +1,7 @@
-package main
+// Package process runs the server that a load tool measures as a process of its
+// own, the tool's own program with the arguments "serve" and a database. Linux
+// only, since it reads /proc.
+package process
 
 import (
 	"bufio"
@@ -15,8 +18,8 @@ import (
 	"vote/internal/app"
 )
 
-// serve runs the server over a database until ctx ends or standard input closes.
-func serve(ctx context.Context, data string) error {
+// Serve runs the server over a database until ctx ends or standard input closes.
+func Serve(ctx context.Context, data string) error {
 	c, err := config.Load("", append(os.Environ(), "STORAGE_PATH="+data, "SERVER_HOST=127.0.0.1", "SERVER_PORT=0", "LOGGING_LEVEL=warn"))
 	if err != nil {
 		return err
@@ -34,19 +37,21 @@ func serve(ctx context.Context, data string) error {
 	return a.Run(ctx)
 }
 
-// process is the server under attack.
-type process struct {
-	cmd     *exec.Cmd
-	input   io.Closer
-	address string
+// Process is a server that is measured.
+type Process struct {
+	cmd   *exec.Cmd
+	input io.Closer
+	// Address is its host:port.
+	Address string
 }
 
-func spawn(data string, environment ...string) (*process, error) {
+// Start starts the server over a database, with more in its environment.
+func Start(data string, environment ...string) (*Process, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	p := &process{cmd: exec.Command(self, "serve", data)}
+	p := &Process{cmd: exec.Command(self, "serve", data)}
 	p.cmd.Stderr = os.Stderr
 	p.cmd.Env = append(os.Environ(), environment...)
 	if p.input, err = p.cmd.StdinPipe(); err != nil {
@@ -61,21 +66,21 @@ func spawn(data string, environment ...string) (*process, error) {
 	}
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
-		p.end()
+		p.End()
 		return nil, fmt.Errorf("the server did not start: %w", err)
 	}
-	p.address = strings.TrimPrefix(strings.TrimSpace(line), "http://")
+	p.Address = strings.TrimPrefix(strings.TrimSpace(line), "http://")
 	return p, nil
 }
 
-// end stops the server; it is killed when it does not drain.
-func (p *process) end() {
+// End stops the server; it is killed when it does not drain.
+func (p *Process) End() {
 	_ = p.input.Close()
 	_ = p.cmd.Wait() // how it ends was seen by those who measured it
 }
 
-// rss returns the resident memory in MiB.
-func (p *process) rss() float64 {
+// RSS returns the resident memory in MiB.
+func (p *Process) RSS() float64 {
 	raw, err := os.ReadFile(p.path("status"))
 	if err != nil {
 		return 0
@@ -92,8 +97,8 @@ func (p *process) rss() float64 {
 	return 0
 }
 
-// files returns how many descriptors are open.
-func (p *process) files() int {
+// Files returns how many descriptors are open.
+func (p *Process) Files() int {
 	entries, err := os.ReadDir(p.path("fd"))
 	if err != nil {
 		return 0
@@ -101,6 +106,6 @@ func (p *process) files() int {
 	return len(entries)
 }
 
-func (p *process) path(name string) string {
+func (p *Process) path(name string) string {
 	return filepath.Join("/proc", strconv.Itoa(p.cmd.Process.Pid), name)
 }
