@@ -38,7 +38,7 @@ func TestStreamsSeeVotesOfOtherInstances(t *testing.T) {
 	if line, err := read("id:"); line != "id: 0" || err != nil {
 		t.Fatal(line, err)
 	}
-	ask(t, instances[0], token, http.MethodPost, poll+"/vote", `{"optionIndex":0}`, http.StatusOK)
+	post(t, instances[0], token, poll+"/vote", `{"optionIndex":0}`, http.StatusOK)
 	if line, err := read("id:"); line != "id: 1" || err != nil {
 		t.Fatal(line, err)
 	}

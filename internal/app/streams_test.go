@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,10 +16,10 @@ import (
 	"vote/internal/app"
 )
 
-// ask makes a call and returns what was answered.
-func ask(t *testing.T, a *app.App, token, method, path, body string, want int) map[string]any {
+// post makes a call and returns what was answered.
+func post(t *testing.T, a *app.App, token, path, body string, want int) map[string]any {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), method, a.URL()+path, strings.NewReader(body))
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, a.URL()+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +32,7 @@ func ask(t *testing.T, a *app.App, token, method, path, body string, want int) m
 	defer func() { _ = answer.Body.Close() }()
 	var got map[string]any
 	if err := json.NewDecoder(answer.Body).Decode(&got); err != nil || answer.StatusCode != want {
-		t.Fatalf("%s %s: %d %v, %v", method, path, answer.StatusCode, got, err)
+		t.Fatalf("%s: %d %v, %v", path, answer.StatusCode, got, err)
 	}
 	return got
 }
@@ -39,9 +40,9 @@ func ask(t *testing.T, a *app.App, token, method, path, body string, want int) m
 // publishes registers somebody who publishes a poll, and returns token and path.
 func publishes(t *testing.T, a *app.App) (token, poll string) {
 	t.Helper()
-	session := ask(t, a, "", http.MethodPost, "/api/auth/register", `{"username":"ada","email":"ada@example.org","password":"correct horse"}`, http.StatusCreated)
+	session := post(t, a, "", "/api/auth/register", `{"username":"ada","email":"ada@example.org","password":"correct horse"}`, http.StatusCreated)
 	token = session["token"].(string)
-	p := ask(t, a, token, http.MethodPost, "/api/polls", `{"title":"Tram?","options":["Yes","No"],"tags":["city"]}`, http.StatusCreated)
+	p := post(t, a, token, "/api/polls", `{"title":"Tram?","options":["Yes","No"],"tags":["city"]}`, http.StatusCreated)
 	return token, fmt.Sprintf("/api/polls/%.0f", p["id"])
 }
 
@@ -82,7 +83,7 @@ func TestStreamsEndBeforeTheServer(t *testing.T) {
 	if line, err := read("id:"); line != "id: 0" || err != nil {
 		t.Fatal(line, err)
 	}
-	ask(t, a, token, http.MethodPost, poll+"/vote", `{"optionIndex":0}`, http.StatusOK)
+	post(t, a, token, poll+"/vote", `{"optionIndex":0}`, http.StatusOK)
 	if line, err := read("id:"); line != "id: 1" || err != nil {
 		t.Fatal(line, err)
 	}
@@ -92,7 +93,7 @@ func TestStreamsEndBeforeTheServer(t *testing.T) {
 	if line, err := read("retry:"); err != nil {
 		t.Errorf("%q, %v; want to be told when to come back", line, err)
 	}
-	if _, err := read("id:"); err != io.EOF {
+	if _, err := read("id:"); !errors.Is(err, io.EOF) {
 		t.Errorf("%v, want an ordered end", err)
 	}
 }

@@ -397,7 +397,7 @@ func TestStreamModel(t *testing.T) {
 			read := func(r *reader, patience time.Duration) int {
 				got := next(rt, r.stream, patience)
 				for poll, version := range got {
-					if before, any := r.sent[poll]; any && version <= before || version > truth[poll] {
+					if before, given := r.sent[poll]; given && version <= before || version > truth[poll] {
 						rt.Fatalf("version %d after %d, the truth is %d", version, before, truth[poll])
 					}
 					r.sent[poll] = version

@@ -147,6 +147,7 @@ func (b *ballot) caller(ctx context.Context, more func() bool) (votes int, err e
 			return votes, err
 		}
 		body, err := io.ReadAll(answer.Body)
+		_ = answer.Body.Close()
 		if err != nil {
 			return votes, err
 		}
