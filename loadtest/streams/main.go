@@ -14,6 +14,7 @@ import (
 	"flag"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -75,6 +76,9 @@ func run(ctx context.Context, s settings) (err error) {
 		return err
 	}
 	defer server.End()
+	if err := ready(ctx, server); err != nil {
+		return err
+	}
 	alone, watched := &ballot{server: server, poll: polls[0], users: users}, &ballot{server: server, poll: polls[1], users: users}
 
 	before, err := alone.closedLoop(ctx, s.callers, s.time)
@@ -114,6 +118,27 @@ func run(ctx context.Context, s settings) (err error) {
 	}
 	fmt.Printf("votes at most: %.0f/s without streams, %.0f/s with %d: %.2f\n", before, during, s.streams, during/before)
 	return nil
+}
+
+// ready waits until the server takes requests.
+func ready(ctx context.Context, server *process.Process) error {
+	for {
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+server.Address+"/readyz", http.NoBody)
+		if err != nil {
+			return err
+		}
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			return err
+		}
+		if err := answer.Body.Close(); err != nil {
+			return err
+		}
+		if answer.StatusCode == http.StatusOK {
+			return nil
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
 }
 
 // audience are the clients of the streams.
