@@ -3,9 +3,11 @@ package app_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -25,7 +27,7 @@ import (
 	"vote/internal/domain"
 )
 
-var productTime = flag.Duration("product.time", 8*time.Second, "how long TestProduct begins new histories; -rapid.checks bounds them too")
+var productTime = flag.Duration("product.time", 8*time.Second, "how long TestProduct begins new histories, for each instance; -rapid.checks bounds them too")
 
 // Limits of the product under test: low, so that histories reach them.
 const (
@@ -40,33 +42,34 @@ const (
 // does it, and says what the model expects.
 func TestProduct(t *testing.T) {
 	t.Parallel()
-	holdProduct(t, func(folder string) []string { return []string{"STORAGE_PATH=" + filepath.Join(folder, "vote.db")} })
+	holdProduct(t, 1, func(folder string) []string { return []string{"STORAGE_PATH=" + filepath.Join(folder, "vote.db")} })
 }
 
-// holdProduct is TestProduct of servers over what the environment names, which
-// each history has anew. The folder is the history's own.
-func holdProduct(t *testing.T, environment func(folder string) []string) {
+// holdProduct is TestProduct of a number of instances over what the environment
+// names, which each history has anew. The folder is the history's own.
+func holdProduct(t *testing.T, instances int, environment func(folder string) []string) {
 	t.Helper()
 	began := time.Now()
-	failing, histories, requests := false, 0, 0
+	failing, histories, requests, repeated := false, 0, 0, 0
 	rapid.Check(t, func(t *rapid.T) {
 		// A failure is made smaller in its own time.
-		if !failing && time.Since(began) > *productTime {
+		if !failing && time.Since(began) > time.Duration(instances)**productTime {
 			return
 		}
 		whole := false
 		defer func() { failing = failing || !whole }()
-		p := newProduct(t, environment)
+		p := newProduct(t, instances, environment)
 		defer p.end()
 		t.Repeat(p.actions())
+		p.tokensEnded(t, len(p.instances), 0)
 		p.restart(t)
 		p.look(t)
-		p.stop(t)
+		p.stop(t, p.instances...)
 		p.check(t)
-		histories, requests = histories+1, requests+p.requests
+		histories, requests, repeated = histories+1, requests+p.requests, repeated+p.repeated
 		whole = true
 	})
-	t.Logf("%d histories, %d requests", histories, requests)
+	t.Logf("%d histories, %d requests, %d repeated", histories, requests, repeated)
 	if histories == 0 {
 		t.Error("no history was run to its end")
 	}
@@ -79,6 +82,7 @@ func (p *product) actions() map[string]func(*rapid.T) {
 		"":              p.look,
 		"register":      p.register,
 		"log in":        p.login,
+		"refresh":       p.refresh,
 		"end session":   p.endSession,
 		"rename":        p.rename,
 		"erase":         p.erase,
@@ -108,7 +112,7 @@ type modelUser struct {
 	name      string
 	email     string
 	password  string
-	tokens    []string           // of the sessions that go on; the last one acts
+	sessions  []*modelSession    // that go on; the last one acts
 	votes     map[*modelPoll]int // the option
 	voteDays  map[string]int     // votes by day
 	skips     map[*modelPoll]bool
@@ -117,7 +121,20 @@ type modelUser struct {
 	joined    time.Time
 }
 
-func (u *modelUser) token() string { return u.tokens[len(u.tokens)-1] }
+func (u *modelUser) token() string {
+	tokens := u.sessions[len(u.sessions)-1].tokens
+	return tokens[len(tokens)-1]
+}
+
+type modelSession struct {
+	tokens  []string // all are good while the session goes on
+	refresh []string // the last one is good; to use another ends the session
+}
+
+// sessionOf is the session that begins with an answer.
+func sessionOf(a answer) *modelSession {
+	return &modelSession{tokens: []string{a.text("token")}, refresh: []string{a.text("refreshToken")}}
+}
 
 type modelPoll struct {
 	id      int64
@@ -180,21 +197,47 @@ func anys[T any](list []T) []any {
 	return out
 }
 
-// product is a server and the model of it.
+// product is a server, of one instance or several, and the model of it. Requests
+// go to the instances in turn, from where the history says. What is done or refused
+// is as the model has it whichever instance is asked; what is read may lag behind
+// the other instances, and is asked for again: see [product.becomes].
 type product struct {
-	folder   string
-	clock    *handClock
-	config   config.Config
-	url      string
-	client   *http.Client
-	stopped  func() error // nil while no server runs
-	requests int
+	folder    string
+	clock     *handClock
+	config    config.Config
+	client    *http.Client
+	instances []*served
+	turn      int
+	requests  int
+	repeated  int
 
 	users  []*modelUser
 	erased []*modelUser
-	ended  []string     // tokens of sessions that ended
+	ended  []endedToken
 	polls  []*modelPoll // in order of publication, deleted ones too
 }
+
+// endedToken is an access token of a session that ended.
+type endedToken struct {
+	token string
+	at    time.Time // of the machine
+}
+
+// served is an instance.
+type served struct {
+	url  string
+	end  context.CancelFunc // nil while it does not run
+	done chan error
+}
+
+const (
+	// lag bounds how long an instance may go on telling what was before another
+	// changed it. A second is promised, and five for the end of a session; the
+	// rest is for a busy machine.
+	lag = 10 * time.Second
+	// pause is how long to wait before something is asked again.
+	pause = 10 * time.Millisecond
+)
 
 // handClock moves when it is told.
 type handClock struct {
@@ -214,7 +257,7 @@ func (c *handClock) add(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-func newProduct(t *rapid.T, environment func(folder string) []string) *product {
+func newProduct(t *rapid.T, instances int, environment func(folder string) []string) *product {
 	folder, err := os.MkdirTemp("", "product")
 	if err != nil {
 		t.Fatal(err)
@@ -231,7 +274,10 @@ func newProduct(t *rapid.T, environment func(folder string) []string) *product {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.start(t)
+	for range instances {
+		p.instances = append(p.instances, &served{})
+	}
+	p.start(t, p.instances...)
 	p.join(t)
 	p.join(t)
 	for range 2 * dailyVotes {
@@ -240,44 +286,56 @@ func newProduct(t *rapid.T, environment func(folder string) []string) *product {
 	return p
 }
 
-func (p *product) start(t *rapid.T) {
-	a, err := app.New(context.Background(), p.config, app.Options{Clock: p.clock})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- a.Run(ctx) }()
-	p.url = a.URL()
-	p.stopped = func() error {
-		cancel()
-		return <-done
-	}
-	for limit := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
-		if r := p.do(t, nil, "GET", "/readyz", ""); r.status == http.StatusOK {
-			return
+// start starts instances that do not run, and returns when they are ready.
+func (p *product) start(t *rapid.T, instances ...*served) {
+	for _, s := range instances {
+		a, err := app.New(context.Background(), p.config, app.Options{Clock: p.clock})
+		if err != nil {
+			t.Fatal(err)
 		}
-		if time.Now().After(limit) {
-			t.Fatal("never ready")
+		ctx, cancel := context.WithCancel(context.Background())
+		*s = served{url: a.URL(), end: cancel, done: make(chan error, 1)}
+		go func() { s.done <- a.Run(ctx) }()
+	}
+	for _, s := range instances {
+		for limit := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+			if r := p.ask(t, s, nil, "GET", "/readyz", ""); r.status == http.StatusOK {
+				break
+			}
+			if time.Now().After(limit) {
+				t.Fatal("never ready")
+			}
 		}
 	}
 }
 
-func (p *product) stop(t *rapid.T) {
+// halt ends instances at the same time.
+func (p *product) halt(instances ...*served) error {
 	p.client.CloseIdleConnections()
-	stopped := p.stopped
-	p.stopped = nil
-	if err := stopped(); err != nil {
+	var errs []error
+	for _, s := range instances {
+		if s.end != nil {
+			s.end()
+		}
+	}
+	for _, s := range instances {
+		if s.end != nil {
+			s.end = nil
+			errs = append(errs, <-s.done)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (p *product) stop(t *rapid.T, instances ...*served) {
+	if err := p.halt(instances...); err != nil {
 		t.Fatalf("stop: %v", err)
 	}
 }
 
 // end frees everything, however the history ended.
 func (p *product) end() {
-	p.client.CloseIdleConnections()
-	if p.stopped != nil {
-		_ = p.stopped()
-	}
+	_ = p.halt(p.instances...)
 	_ = os.RemoveAll(p.folder)
 }
 
@@ -288,17 +346,29 @@ type answer struct {
 	body   any // decoded JSON; nil for none
 }
 
+// next returns the instance whose turn it is.
+func (p *product) next() *served {
+	p.turn++
+	return p.instances[p.turn%len(p.instances)]
+}
+
+// do asks the next instance.
 func (p *product) do(t *rapid.T, as *modelUser, method, target, body string, header ...string) answer {
 	t.Helper()
-	a, err := p.try(as, method, target, body, header...)
+	return p.ask(t, p.next(), as, method, target, body, header...)
+}
+
+func (p *product) ask(t *rapid.T, s *served, as *modelUser, method, target, body string, header ...string) answer {
+	t.Helper()
+	a, err := p.try(s, as, method, target, body, header...)
 	if err != nil {
 		t.Fatalf("%s %s: %v", method, target, err)
 	}
 	return a
 }
 
-func (p *product) try(as *modelUser, method, target, body string, header ...string) (answer, error) {
-	r, err := http.NewRequest(method, p.url+target, strings.NewReader(body))
+func (p *product) try(s *served, as *modelUser, method, target, body string, header ...string) (answer, error) {
+	r, err := http.NewRequest(method, s.url+target, strings.NewReader(body))
 	if err != nil {
 		return answer{}, err
 	}
@@ -329,16 +399,15 @@ func (p *product) try(as *modelUser, method, target, body string, header ...stri
 	return a, nil
 }
 
-// is fails unless the answer is 2xx with just this body.
-func (p *product) is(t *rapid.T, a answer, status int, want any) {
-	t.Helper()
-	p.requests++
+// is returns how the answer differs from a status with just this body.
+func (a answer) is(status int, want any) string {
 	if a.status != status {
-		t.Fatalf("%s: %d %v, want %d", a.call, a.status, a.body, status)
+		return fmt.Sprintf("%d %v, want %d", a.status, a.body, status)
 	}
 	if diff := cmp.Diff(want, a.body); diff != "" {
-		t.Fatalf("%s (-want +got):\n%s", a.call, diff)
+		return "(-want +got):\n" + diff
 	}
+	return ""
 }
 
 // refusal is what the model expects of a call that changes nothing.
@@ -349,14 +418,83 @@ type refusal struct {
 
 var accepted = refusal{}
 
+// refused returns how the answer differs from a refusal.
+func (a answer) refused(want refusal) string {
+	body, _ := a.body.(map[string]any)
+	if a.status != want.status || body["code"] != want.code {
+		return fmt.Sprintf("%d %v, want %d %s", a.status, a.body, want.status, want.code)
+	}
+	return ""
+}
+
+// is fails unless the answer is 2xx with just this body.
+func (p *product) is(t *rapid.T, a answer, status int, want any) {
+	t.Helper()
+	p.requests++
+	if fault := a.is(status, want); fault != "" {
+		t.Fatalf("%s: %s", a.call, fault)
+	}
+}
+
 // refused fails unless the answer is the refusal.
 func (p *product) refused(t *rapid.T, a answer, want refusal) {
 	t.Helper()
 	p.requests++
-	body, _ := a.body.(map[string]any)
-	if a.status != want.status || body["code"] != want.code {
-		t.Fatalf("%s: %d %v, want %d %s", a.call, a.status, a.body, want.status, want.code)
+	if fault := a.refused(want); fault != "" {
+		t.Fatalf("%s: %s", a.call, fault)
 	}
+}
+
+// becomes asks the next instance until fault finds nothing in its answer. Where
+// there is one instance that must be the first answer, else one within the lag;
+// what is behind is never a fault of the server.
+func (p *product) becomes(t *rapid.T, ask func(*served) answer, fault func(answer) string) answer {
+	t.Helper()
+	p.requests++
+	s, began := p.next(), time.Now()
+	for {
+		a := ask(s)
+		found := fault(a)
+		switch {
+		case found == "":
+			return a
+		case len(p.instances) == 1 || a.status >= http.StatusInternalServerError:
+			t.Fatalf("%s: %s", a.call, found)
+		case time.Since(began) > lag:
+			t.Fatalf("%s: after %v still %s", a.call, lag, found)
+		}
+		p.repeated++
+		time.Sleep(pause)
+		p.clock.add(pause)
+	}
+}
+
+// reads is becomes of one GET request.
+func (p *product) reads(t *rapid.T, as *modelUser, target string, fault func(answer) string, header ...string) {
+	t.Helper()
+	p.becomes(t, func(s *served) answer { return p.ask(t, s, as, "GET", target, "", header...) }, fault)
+}
+
+// shows is becomes of a feed. In none of the answers is what the user has seen.
+func (p *product) shows(t *rapid.T, u *modelUser, query url.Values, fault func(answer) string) answer {
+	t.Helper()
+	seen := map[float64]bool{}
+	for m := range u.votes {
+		seen[float64(m.id)] = true
+	}
+	for m := range u.skips {
+		seen[float64(m.id)] = true
+	}
+	return p.becomes(t, func(s *served) answer {
+		a := p.ask(t, s, u, "GET", "/api/polls?"+query.Encode(), "")
+		for _, doc := range a.list("polls") {
+			object, _ := doc.(map[string]any)
+			if id, _ := object["id"].(float64); seen[id] {
+				t.Fatalf("%s: user %d has seen %v", a.call, u.id, object)
+			}
+		}
+		return a
+	}, fault)
 }
 
 func (p *product) day() string { return p.clock.Now().Format(time.DateOnly) }
@@ -374,6 +512,12 @@ func (a answer) number(t *rapid.T, path ...string) int64 {
 		t.Fatalf("%s: no number %v in %v", a.call, path, a.body)
 	}
 	return int64(n)
+}
+
+func (a answer) list(name string) []any {
+	object, _ := a.body.(map[string]any)
+	list, _ := object[name].([]any)
+	return list
 }
 
 func (a answer) text(name string) string {
@@ -431,7 +575,7 @@ func (p *product) joinAs(t *rapid.T, name, email string) {
 	if a.status != http.StatusCreated {
 		t.Fatalf("%s: %d %v", a.call, a.status, a.body)
 	}
-	u.id, u.tokens = a.number(t, "user", "id"), []string{a.text("token")}
+	u.id, u.sessions = a.number(t, "user", "id"), []*modelSession{sessionOf(a)}
 	if slices.ContainsFunc(before, func(other *modelUser) bool { return other.id == u.id }) {
 		t.Fatalf("%s: id %d is another's", a.call, u.id)
 	}
@@ -468,23 +612,40 @@ func (p *product) signIn(t *rapid.T, u *modelUser) {
 	if a.status != http.StatusOK || a.number(t, "user", "id") != u.id {
 		t.Fatalf("%s: %d %v", a.call, a.status, a.body)
 	}
-	u.tokens = append(u.tokens, a.text("token"))
+	u.sessions = append(u.sessions, sessionOf(a))
 }
 
 func credentials(email, password string) string {
 	return fmt.Sprintf(`{"email":%q,"password":%q}`, email, password)
 }
 
+// refresh goes on with a session, or uses one of its refresh tokens again.
+func (p *product) refresh(t *rapid.T) {
+	u := p.anyUser(t)
+	session := rapid.SampledFrom(u.sessions).Draw(t, "session")
+	at := rapid.IntRange(0, len(session.refresh)-1).Draw(t, "token")
+	s, body := p.next(), fmt.Sprintf(`{"refreshToken":%q}`, session.refresh[at])
+	a := p.ask(t, s, nil, "POST", "/api/auth/refresh", body)
+	if at < len(session.refresh)-1 {
+		p.refused(t, a, refusal{401, "refresh_token_reused"})
+		p.ends(t, u, session, s)
+		return
+	}
+	if a.status != http.StatusOK || a.number(t, "user", "id") != u.id {
+		t.Fatalf("%s: %d %v", a.call, a.status, a.body)
+	}
+	session.tokens = append(session.tokens, a.text("token"))
+	session.refresh = append(session.refresh, a.text("refreshToken"))
+}
+
 // endSession ends a session of a user, by the token of one of the user's own.
 func (p *product) endSession(t *rapid.T) {
 	u := p.anyUser(t)
-	at := rapid.IntRange(0, len(u.tokens)-1).Draw(t, "session")
-	token := u.tokens[at]
-	a := p.do(t, nil, "GET", "/api/users/me/sessions?limit=100", "", "Authorization", "Bearer "+token)
-	body, _ := a.body.(map[string]any)
-	items, _ := body["items"].([]any)
-	if a.status != http.StatusOK || len(items) != len(u.tokens) || body["nextCursor"] != nil {
-		t.Fatalf("%s: %d %v, want %d sessions", a.call, a.status, a.body, len(u.tokens))
+	session := rapid.SampledFrom(u.sessions).Draw(t, "session")
+	a := p.do(t, nil, "GET", "/api/users/me/sessions?limit=100", "", "Authorization", "Bearer "+session.tokens[0])
+	items := a.list("items")
+	if a.status != http.StatusOK || len(items) != len(u.sessions) || a.text("nextCursor") != "" {
+		t.Fatalf("%s: %d %v, want %d sessions", a.call, a.status, a.body, len(u.sessions))
 	}
 	var current []string
 	for _, item := range items {
@@ -499,13 +660,43 @@ func (p *product) endSession(t *rapid.T) {
 	if by := p.anyUser(t); by != u {
 		p.refused(t, p.do(t, by, "DELETE", path, ""), refusal{404, "not_found"})
 	}
+	s := p.next()
+	p.is(t, p.ask(t, s, u, "DELETE", path, ""), http.StatusNoContent, nil)
+	p.ends(t, u, session, s)
 	p.is(t, p.do(t, u, "DELETE", path, ""), http.StatusNoContent, nil)
-	u.tokens = slices.Delete(u.tokens, at, at+1)
-	p.endsToken(t, token)
-	if len(u.tokens) == 0 {
+}
+
+// ends holds that a session has ended, as the instance that ended it knows at
+// once. A user without any other begins one.
+func (p *product) ends(t *rapid.T, u *modelUser, session *modelSession, by *served) {
+	t.Helper()
+	for _, token := range session.tokens {
+		p.refused(t, p.ask(t, by, nil, "GET", "/api/users/me", "", "Authorization", "Bearer "+token), refusal{401, "unauthorized"})
+		p.ended = append(p.ended, endedToken{token, time.Now()})
+	}
+	last := session.refresh[len(session.refresh)-1]
+	p.refused(t, p.do(t, nil, "POST", "/api/auth/refresh", fmt.Sprintf(`{"refreshToken":%q}`, last)), refusal{401, "invalid_refresh_token"})
+	u.sessions = slices.DeleteFunc(u.sessions, func(other *modelSession) bool { return other == session })
+	if len(u.sessions) == 0 && slices.Contains(p.users, u) {
 		p.signIn(t, u)
 	}
-	p.is(t, p.do(t, u, "DELETE", path, ""), http.StatusNoContent, nil)
+}
+
+// tokensEnded holds that the next n instances refuse the tokens of ended sessions:
+// where there are several only once a grace has passed, for they learn of it within
+// seconds, in which everything else goes on.
+func (p *product) tokensEnded(t *rapid.T, n int, grace time.Duration) {
+	t.Helper()
+	for _, e := range p.ended {
+		for range n {
+			p.reads(t, nil, "/api/users/me", func(a answer) string {
+				if len(p.instances) > 1 && time.Since(e.at) < grace {
+					return ""
+				}
+				return a.refused(refusal{401, "unauthorized"})
+			}, "Authorization", "Bearer "+e.token)
+		}
+	}
 }
 
 // rename changes a username, often to one that is or was another's.
@@ -532,12 +723,13 @@ func (p *product) erase(t *rapid.T) {
 		p.refused(t, p.do(t, u, "DELETE", path, `{"password":"password of nobody"}`), refusal{403, "wrong_password"})
 		return
 	}
-	p.is(t, p.do(t, u, "DELETE", path, fmt.Sprintf(`{"password":%q}`, u.password)), http.StatusNoContent, nil)
-	for _, token := range u.tokens {
-		p.endsToken(t, token)
+	s := p.next()
+	p.is(t, p.ask(t, s, u, "DELETE", path, fmt.Sprintf(`{"password":%q}`, u.password)), http.StatusNoContent, nil)
+	p.users = slices.DeleteFunc(p.users, func(other *modelUser) bool { return other == u })
+	for _, session := range slices.Clone(u.sessions) {
+		p.ends(t, u, session, s)
 	}
 	p.refused(t, p.do(t, nil, "POST", "/api/auth/login", credentials(u.email, u.password)), refusal{401, "invalid_credentials"})
-	p.users = slices.DeleteFunc(p.users, func(other *modelUser) bool { return other == u })
 	p.erased = append(p.erased, u)
 	for _, m := range p.polls {
 		if m.author == u {
@@ -547,13 +739,6 @@ func (p *product) erase(t *rapid.T) {
 	if rapid.Bool().Draw(t, "somebody takes the name") || len(p.users) == 0 {
 		p.joinAs(t, u.name, u.email)
 	}
-}
-
-// endsToken holds that a token is refused, now and from now on.
-func (p *product) endsToken(t *rapid.T, token string) {
-	t.Helper()
-	p.ended = append(p.ended, token)
-	p.refused(t, p.do(t, nil, "GET", "/api/users/me", "", "Authorization", "Bearer "+token), refusal{401, "unauthorized"})
 }
 
 var (
@@ -581,7 +766,8 @@ func (p *product) publish(t *rapid.T) {
 		key += p.day() // a key is good for 24 hours
 		header = []string{"Idempotency-Key", key}
 	}
-	a := p.do(t, u, "POST", "/api/polls", string(body), header...)
+	s := p.next()
+	a := p.ask(t, s, u, "POST", "/api/polls", string(body), header...)
 	if before := u.keys[key]; key != "" && before != nil {
 		if before.title != m.title || !slices.Equal(before.options, m.options) || !slices.Equal(before.tags, m.tags) {
 			p.refused(t, a, refusal{422, "idempotency_mismatch"})
@@ -608,6 +794,11 @@ func (p *product) publish(t *rapid.T) {
 	u.published[p.day()]++
 	if key != "" {
 		u.keys[key] = m
+	}
+	// Where it was made it is in the feeds at once.
+	a = p.ask(t, s, u, "GET", "/api/polls?limit=1", "")
+	if diff := cmp.Diff(documents([]*modelPoll{m}), a.list("polls")); diff != "" {
+		t.Fatalf("%s (-want +got):\n%s", a.call, diff)
 	}
 }
 
@@ -699,8 +890,9 @@ func (p *product) voteAtOnce(t *rapid.T) {
 	errs := make([]error, len(answers))
 	var sending sync.WaitGroup
 	for i := range answers {
+		s := p.next()
 		sending.Go(func() {
-			answers[i], errs[i] = p.try(u, "POST", fmt.Sprintf("/api/polls/%d/vote", open[i/2].id), fmt.Sprintf(`{"optionIndex":%d}`, i%2))
+			answers[i], errs[i] = p.try(s, u, "POST", fmt.Sprintf("/api/polls/%d/vote", open[i/2].id), fmt.Sprintf(`{"optionIndex":%d}`, i%2))
 		})
 	}
 	sending.Wait()
@@ -857,26 +1049,26 @@ func (p *product) feed(t *rapid.T) {
 	q := f.query()
 	q.Set("limit", strconv.Itoa(limit))
 	q.Set("page", strconv.Itoa(page))
-	a := p.do(t, u, "GET", "/api/polls?"+q.Encode(), "")
 	all := p.unseen(u, f)
 	from := min((page-1)*limit, len(all))
 	to := min(from+limit, len(all))
-	p.page(t, a, page, limit, all[from:to], to < len(all))
+	p.page(t, u, q, page, limit, all[from:to], to < len(all))
 }
 
 // page holds a page of the feed to the model and returns its cursor.
-func (p *product) page(t *rapid.T, a answer, page, limit int, want []*modelPoll, more bool) string {
+func (p *product) page(t *rapid.T, u *modelUser, query url.Values, page, limit int, want []*modelPoll, more bool) string {
 	t.Helper()
-	cursor := a.text("nextCursor")
-	if (cursor != "") != more {
-		t.Fatalf("%s: next cursor %q, want one: %t", a.call, cursor, more)
-	}
-	var next any
-	if more {
-		next = cursor
-	}
-	p.is(t, a, http.StatusOK, map[string]any{"polls": documents(want), "nextCursor": next, "page": float64(page), "limit": float64(limit)})
-	return cursor
+	return p.shows(t, u, query, func(a answer) string {
+		cursor := a.text("nextCursor")
+		if (cursor != "") != more {
+			return fmt.Sprintf("next cursor %q, want one: %t", cursor, more)
+		}
+		var next any
+		if more {
+			next = cursor
+		}
+		return a.is(http.StatusOK, map[string]any{"polls": documents(want), "nextCursor": next, "page": float64(page), "limit": float64(limit)})
+	}).text("nextCursor")
 }
 
 // walk follows cursors to the end while others publish and this user skips: no
@@ -898,7 +1090,7 @@ func (p *product) walk(t *rapid.T) {
 			}
 		}
 		shown := rest[:min(limit, len(rest))]
-		cursor = p.page(t, p.do(t, u, "GET", "/api/polls?"+q.Encode(), ""), page, limit, shown, len(rest) > limit)
+		cursor = p.page(t, u, q, page, limit, shown, len(rest) > limit)
 		if cursor == "" {
 			return
 		}
@@ -928,18 +1120,24 @@ func (p *product) hot(t *rapid.T) {
 		if cursor != "" {
 			q.Set("cursor", cursor)
 		}
-		a := p.do(t, u, "GET", "/api/polls?"+q.Encode(), "")
-		body, _ := a.body.(map[string]any)
-		polls, _ := body["polls"].([]any)
-		for _, doc := range polls {
-			object, _ := doc.(map[string]any)
-			id, _ := object["id"].(float64)
-			if diff := cmp.Diff(want[id], doc); diff != "" {
-				t.Fatalf("%s: (-want +got):\n%s", a.call, diff)
+		var rest map[float64]any
+		a := p.shows(t, u, q, func(a answer) string {
+			rest = maps.Clone(want)
+			// Of hours that pass at once the ranking is made a second later.
+			if a.status != http.StatusOK && (cursor == "" || a.refused(refusal{400, "cursor_expired"}) != "") {
+				return fmt.Sprint(a.status, a.body)
 			}
-			delete(want, id)
-		}
-		p.requests++
+			for _, doc := range a.list("polls") {
+				object, _ := doc.(map[string]any)
+				id, _ := object["id"].(float64)
+				if diff := cmp.Diff(rest[id], doc); diff != "" {
+					return "(-want +got):\n" + diff
+				}
+				delete(rest, id)
+			}
+			return ""
+		})
+		want = rest
 		if cursor = a.text("nextCursor"); cursor == "" {
 			return
 		}
@@ -957,26 +1155,26 @@ func (p *product) manyStats(t *rapid.T) {
 	if len(ids) > 100 {
 		t.Skip("too many polls")
 	}
-	p.is(t, p.do(t, nil, "GET", "/api/stats?polls="+strings.Join(ids, ","), ""), http.StatusOK, map[string]any{"items": items})
+	p.reads(t, nil, "/api/stats?polls="+strings.Join(ids, ","), func(a answer) string { return a.is(http.StatusOK, map[string]any{"items": items}) })
 	// Of popular polls the order is the ranking's, so only who is in is known.
-	a := p.do(t, nil, "GET", "/api/polls/popular?limit=100", "")
-	body, _ := a.body.(map[string]any)
-	popular, _ := body["polls"].([]any)
 	want := map[float64]any{}
 	for _, m := range p.polls {
 		if m.state == domain.PollOpen {
 			want[float64(m.id)] = m.document()
 		}
 	}
-	got := map[float64]any{}
-	for _, doc := range popular {
-		object, _ := doc.(map[string]any)
-		id, _ := object["id"].(float64)
-		got[id] = doc
-	}
-	if diff := cmp.Diff(want, got); diff != "" || len(got) != len(popular) {
-		t.Fatalf("%s (-want +got):\n%s", a.call, diff)
-	}
+	p.reads(t, nil, "/api/polls/popular?limit=100", func(a answer) string {
+		got, popular := map[float64]any{}, a.list("polls")
+		for _, doc := range popular {
+			object, _ := doc.(map[string]any)
+			id, _ := object["id"].(float64)
+			got[id] = doc
+		}
+		if diff := cmp.Diff(want, got); diff != "" || len(got) != len(popular) {
+			return fmt.Sprintf("%d polls (-want +got):\n%s", len(popular), diff)
+		}
+		return ""
+	})
 }
 
 func (p *product) tags(t *rapid.T) {
@@ -1002,7 +1200,7 @@ func (p *product) tags(t *rapid.T) {
 	for _, tag := range tags {
 		items = append(items, map[string]any{"tag": tag.name, "polls": float64(tag.n)})
 	}
-	p.is(t, p.do(t, nil, "GET", "/api/tags?prefix="+prefix, ""), http.StatusOK, map[string]any{"items": items})
+	p.reads(t, nil, "/api/tags?prefix="+prefix, func(a answer) string { return a.is(http.StatusOK, map[string]any{"items": items}) })
 }
 
 func (p *product) delete(t *rapid.T) {
@@ -1024,10 +1222,13 @@ func (p *product) delete(t *rapid.T) {
 	}
 }
 
-// operate closes, hides or opens polls while the server is stopped, as an
-// operator does.
+// operate closes, hides or opens polls, as an operator does: while the server is
+// stopped where it is one instance, which may have its storage to itself.
 func (p *product) operate(t *rapid.T) {
-	p.stop(t)
+	alone := len(p.instances) == 1
+	if alone {
+		p.stop(t, p.instances...)
+	}
 	store := p.open(t)
 	for range rapid.IntRange(1, 2).Draw(t, "polls") {
 		m, state := p.anyPoll(t), rapid.SampledFrom([]domain.PollState{domain.PollOpen, domain.PollClosed, domain.PollHidden}).Draw(t, "state")
@@ -1043,7 +1244,9 @@ func (p *product) operate(t *rapid.T) {
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}
-	p.start(t)
+	if alone {
+		p.start(t, p.instances...)
+	}
 }
 
 func (p *product) open(t *rapid.T) domain.Store {
@@ -1054,10 +1257,14 @@ func (p *product) open(t *rapid.T) domain.Store {
 	return store
 }
 
-// restart stops the server and starts it again on the same folder.
+// restart stops an instance, or all, and starts them again on the same folder.
 func (p *product) restart(t *rapid.T) {
-	p.stop(t)
-	p.start(t)
+	some := p.instances
+	if len(some) > 1 && rapid.Bool().Draw(t, "one") {
+		some = []*served{p.next()}
+	}
+	p.stop(t, some...)
+	p.start(t, some...)
 }
 
 // passTime moves the clock, often over midnight.
@@ -1069,29 +1276,37 @@ func (p *product) passTime(t *rapid.T) {
 // nothing that may be a second old is.
 func (p *product) look(t *rapid.T) {
 	p.clock.add(time.Second)
+	if len(p.instances) > 1 {
+		p.turn = rapid.IntRange(0, len(p.instances)-1).Draw(t, "instance")
+	}
 	for _, u := range p.users {
-		p.page(t, p.do(t, u, "GET", "/api/polls?limit=100", ""), 1, 100, p.unseen(u, filter{}), false)
+		p.page(t, u, url.Values{"limit": {"100"}}, 1, 100, p.unseen(u, filter{}), false)
 		p.is(t, p.do(t, u, "GET", "/api/users/me", ""), http.StatusOK, p.profile(u))
 	}
-	for _, token := range p.ended {
-		p.refused(t, p.do(t, nil, "GET", "/api/users/me", "", "Authorization", "Bearer "+token), refusal{401, "unauthorized"})
-	}
+	p.tokensEnded(t, 1, lag)
+	unknown := func(a answer) string { return a.refused(refusal{404, "not_found"}) }
 	for i, m := range p.polls {
 		path := fmt.Sprintf("/api/polls/%d", m.id)
 		u := p.users[(i+p.requests)%len(p.users)]
 		if !m.readable() {
-			p.refused(t, p.do(t, u, "GET", path, ""), refusal{404, "not_found"})
-			p.refused(t, p.do(t, nil, "GET", path+"/stats", ""), refusal{404, "not_found"})
+			p.reads(t, u, path, unknown)
+			p.reads(t, nil, path+"/stats", unknown)
 			continue
 		}
-		p.is(t, p.do(t, nil, "GET", path+"/stats", ""), http.StatusOK, m.stats())
+		p.reads(t, nil, path+"/stats", func(a answer) string { return a.is(http.StatusOK, m.stats()) })
 		doc := m.document()
 		viewer := map[string]any{"voted": false, "optionIndex": nil, "skipped": u.skips[m]}
 		if option, voted := u.votes[m]; voted {
 			viewer["voted"], viewer["optionIndex"] = true, float64(option)
 		}
 		doc["viewer"] = viewer
-		p.is(t, p.do(t, u, "GET", path, ""), http.StatusOK, doc)
+		p.reads(t, u, path, func(a answer) string {
+			// What one did oneself is never behind.
+			if body, _ := a.body.(map[string]any); a.status == http.StatusOK && !cmp.Equal(body["viewer"], doc["viewer"]) {
+				t.Fatalf("%s: %v, want %v", a.call, a.body, viewer)
+			}
+			return a.is(http.StatusOK, doc)
+		})
 	}
 }
 
