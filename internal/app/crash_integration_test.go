@@ -14,7 +14,8 @@ func TestCrashOfInstances(t *testing.T) {
 	f := startFleet(t, sharedBackends(t), 3)
 	f.use(0, func() {
 		for range *crashRounds {
-			time.Sleep(time.Duration(50+rand.IntN(350)) * time.Millisecond)
+			f.ledger.await(t, 150+rand.IntN(400))
+			time.Sleep(time.Duration(rand.IntN(300)) * time.Millisecond)
 			i := f.instances[rand.IntN(len(f.instances))]
 			f.kill(i)
 			f.start(i)

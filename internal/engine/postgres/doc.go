@@ -9,8 +9,8 @@
 // waiting for a connection, and reads.
 //
 // Locks are taken in one order by everybody: the gate of the states of polls
-// ([gate]), rows of user_state by bucket and user, rows of poll_counts by bucket
-// and poll, the row of publication. Whatever a user has done is changed by who
+// ([gate]), rows of user_state by bucket and user, rows of users, rows of
+// poll_counts by bucket and poll, the row of publication. Whatever a user has done is changed by who
 // holds the user's row of user_state, so facts that are read after it was locked,
 // by a statement of their own, stay true until the commit.
 //

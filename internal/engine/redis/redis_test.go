@@ -20,6 +20,7 @@ import (
 	"vote/internal/engine/enginetest"
 	"vote/internal/engine/memory"
 	"vote/internal/engine/redis"
+	"vote/internal/testservers"
 	"vote/internal/testservers/local"
 )
 
@@ -331,21 +332,21 @@ func outage(t *testing.T, o redis.Options, fault, heal func()) {
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	s := startRedis(t)
-	outage(t, options(s.Address()), s.kill, s.restart)
+	outage(t, options(s.Address()), s.Kill, s.Restart)
 }
 
 func TestStopped(t *testing.T) {
 	t.Parallel()
 	s := startRedis(t)
-	outage(t, options(s.Address()), func() { s.must(s.Suspend()) }, func() { s.must(s.Resume()) })
+	outage(t, options(s.Address()), s.Stop, s.Continue)
 }
 
 func TestSlow(t *testing.T) {
 	t.Parallel()
 	s := startRedis(t)
-	var delay atomic.Int64
-	p := startProxy(t, s.Address(), func() time.Duration { return time.Duration(delay.Load()) })
-	outage(t, options(p.address), func() { delay.Store(int64(2 * time.Second)) }, func() { delay.Store(0) })
+	p := testservers.StartProxy(t, s.Address())
+	outage(t, options(p.Address()),
+		func() { p.Delay(testservers.ToClient, 2*time.Second) }, func() { p.Delay(testservers.ToClient, 0) })
 }
 
 func TestDemoted(t *testing.T) {
@@ -447,12 +448,12 @@ func TestCluster(t *testing.T) {
 func TestStartsWithout(t *testing.T) {
 	t.Parallel()
 	s := startRedis(t)
-	s.kill()
+	s.Kill()
 	r := open(t, options(s.Address()))
 	if g := newLimiter(r).Take(t.Context(), "k", 3, time.Minute, 2); g.Allowed != 2 || r.Reachable() {
 		t.Errorf("without a server %+v, reachable %v", g, r.Reachable())
 	}
-	s.restart()
+	s.Restart()
 	eventually(t, "it is found", r.Reachable)
 }
 
