@@ -57,8 +57,11 @@ func SubscribeFeedUpdates(bus domain.Bus, users bool) {
 		types = topology[QueueFeedUpdates]
 	}
 	bus.Subscribe(QueueFeedUpdates, types, func(ctx context.Context, events []domain.Event) error {
-		next := make([]domain.Event, len(events))
-		for i, e := range events {
+		next := make([]domain.Event, 0, len(events))
+		for _, e := range events {
+			if !users && e.Type == domain.EventUserSeen {
+				continue // on a broker the queue takes them all the same
+			}
 			// What both types of data have in common.
 			var data domain.FeedChanged
 			if err := json.Unmarshal(e.Data, &data); err != nil {
@@ -71,8 +74,11 @@ func SubscribeFeedUpdates(bus domain.Bus, users bool) {
 			if err != nil {
 				return fmt.Errorf("data of %s: %w", e.Type, err)
 			}
-			next[i] = e
-			next[i].Type, next[i].Data = domain.EventFeedChanged, encoded
+			e.Type, e.Data = domain.EventFeedChanged, encoded
+			next = append(next, e)
+		}
+		if len(next) == 0 {
+			return nil
 		}
 		return bus.Publish(ctx, next)
 	})

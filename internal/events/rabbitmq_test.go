@@ -4,6 +4,8 @@ package events_test
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -29,6 +31,45 @@ func (w *world) rabbit(broker string) *rabbitmq.Bus {
 	events.SubscribeFeedUpdates(bus, true)
 	events.SubscribeFeedInvalidation(bus, func(context.Context, []domain.UserID, []domain.PollID) error { return nil })
 	return bus
+}
+
+// Over a broker the queue of feed updates takes what users have seen, too: without
+// users it goes no further.
+func TestFeedUpdatesWithoutUsersThroughRabbitMQ(t *testing.T) {
+	t.Parallel()
+	bus, err := rabbitmq.NewBus(rabbitmq.Options{URL: testservers.RabbitMQ(t), Queues: events.Topology(), ReconnectInterval: 50 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const last = domain.PollID(9)
+	told, ended := make(chan domain.UserID, 100), make(chan struct{})
+	events.SubscribeFeedUpdates(bus, false)
+	events.SubscribeFeedInvalidation(bus, func(_ context.Context, users []domain.UserID, polls []domain.PollID) error {
+		for _, u := range users {
+			told <- u
+		}
+		if slices.Contains(polls, last) {
+			close(ended)
+		}
+		return nil
+	})
+	start(t, bus.Run)
+	list := domain.Changes{
+		Seen:      []domain.UserSeen{{UserID: 1, Version: 1, Positions: []domain.Position{1}}, {UserID: 2, Version: 1, Positions: []domain.Position{1}}},
+		Published: []domain.PollPublished{{PollID: last, Position: 2}},
+	}.Events(1)
+	// The queues keep the order, so what comes last has let the others go first.
+	slices.SortStableFunc(list, func(a, b domain.Event) int { return strings.Compare(b.Type, a.Type) })
+	if list[len(list)-1].Type != domain.EventPollPublished {
+		t.Fatalf("the last event is %s", list[len(list)-1].Type)
+	}
+	if err := bus.Publish(t.Context(), list); err != nil {
+		t.Fatal(err)
+	}
+	<-ended
+	if len(told) > 0 {
+		t.Errorf("%d users were told of", len(told))
+	}
 }
 
 // Two relays and two workers over one store: each vote is counted once, though
