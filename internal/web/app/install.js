@@ -1,0 +1,29 @@
+// The service worker: what lets the app open without a network.
+
+import { say } from './ui.js';
+import { t } from './texts.js';
+
+/** Starts the service worker, and offers a new version of the app when there is one. */
+export async function install() {
+  /** @type {ServiceWorkerRegistration} */
+  let registration;
+  try {
+    registration = await navigator.serviceWorker.register('/sw.js');
+  } catch (error) {
+    console.warn(error); // the app works without, but needs a network to open
+    return;
+  }
+  const offer = () => {
+    const fresh = registration.waiting;
+    if (!fresh || !navigator.serviceWorker.controller) return;
+    say(t('update'), { label: t('update.now'), run: () => fresh.postMessage('take over') });
+  };
+  offer();
+  registration.addEventListener('updatefound', () => {
+    registration.installing?.addEventListener('statechange', offer);
+  });
+  const had = navigator.serviceWorker.controller;
+  navigator.serviceWorker.addEventListener('controllerchange', () => {
+    if (had) location.reload();
+  });
+}

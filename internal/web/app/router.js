@@ -1,0 +1,34 @@
+// Which page of the app is shown.
+
+import { signal } from '@preact/signals';
+
+export const path = signal(location.pathname);
+
+/**
+ * Shows another page of the app.
+ * @param {string} to path, query allowed
+ * @param {{replace?: boolean}} [options]
+ */
+export function go(to, { replace = false } = {}) {
+  if (replace) history.replaceState(null, '', to);
+  else history.pushState(null, '', to);
+  path.value = location.pathname;
+}
+
+/** Goes back to where the visitor came from in the app, else to the feed. */
+export function back() {
+  if (history.length > 1 && document.referrer.startsWith(location.origin)) history.back();
+  else go('/');
+}
+
+const pages = /^\/(create|sign-in|sign-up|me(\/(votes|skips|polls|notifications|settings))?|p\/\d+)?$/;
+
+addEventListener('popstate', () => (path.value = location.pathname));
+
+addEventListener('click', (event) => {
+  if (event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+  const link = event.target instanceof Element ? event.target.closest('a') : null;
+  if (!link || link.target || link.hasAttribute('download') || link.origin !== location.origin || !pages.test(link.pathname)) return;
+  event.preventDefault();
+  go(link.pathname + link.search);
+});
