@@ -117,6 +117,18 @@ export default {
   'chart.time': 'Time',
   'chart.all': 'All',
 
+  // Passing a poll on
+  'share.link': 'Link',
+  'share.copy': 'Copy',
+  'share.copied': 'Copied',
+  'share.other': 'Share with an app',
+  'share.code': 'QR code of the link',
+  'share.image': 'Picture',
+  'share.imageAlt': 'The poll “{title}” with its results, as a picture',
+  'share.save': 'Save the picture',
+  'share.frame': 'On your page',
+  'share.frameText': 'HTML',
+
   // Keys
   'help.title': 'Keys',
   'help.digits': 'Vote for an option',
