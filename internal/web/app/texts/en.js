@@ -128,6 +128,8 @@ export default {
   'share.save': 'Save the picture',
   'share.frame': 'On your page',
   'share.frameText': 'HTML',
+  'embed.vote': 'Vote on Vote',
+  'embed.open': 'Open on Vote',
 
   // Keys
   'help.title': 'Keys',
