@@ -1,0 +1,2 @@
+// The web app begins here.
+export {};
