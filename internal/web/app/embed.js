@@ -1,0 +1,2 @@
+// What other sites frame begins here.
+export {};
