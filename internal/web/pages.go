@@ -56,7 +56,6 @@ type page struct {
 	Main                   string // the module that runs
 	Modules                []string
 	ImportMap              template.HTML
-	Preload                string // an answer that is fetched at once
 
 	Poll *pollPage
 }
@@ -69,9 +68,6 @@ type pollPage struct {
 }
 
 const (
-	// firstPolls is what the front page of a visitor asks for first.
-	firstPolls = "/api/polls/popular?limit=10"
-
 	// Sizes of the share image.
 	imageWidth, imageHeight = 1200, 630
 
@@ -93,15 +89,11 @@ func (s *Site) makePages(tree fs.FS) error {
 	}
 	s.card = s.mainPage
 	s.card.Main, s.card.Modules = s.path(embedModule), s.closure(embedModule)
-	for f, preload := range map[*File]string{&s.home: firstPolls, &s.shell: ""} {
-		p := s.mainPage
-		p.Preload = preload
-		body, err := s.render("app.html", p)
-		if err != nil {
-			return err
-		}
-		*f = newFile(typeHTML, body)
+	body, err := s.render("app.html", s.mainPage)
+	if err != nil {
+		return err
 	}
+	s.shell = newFile(typeHTML, body)
 	return nil
 }
 
@@ -113,10 +105,7 @@ func (s *Site) render(name string, data any) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// Home returns the front page, which asks for the first polls at once.
-func (s *Site) Home() File { return s.home }
-
-// Shell returns the page of all other views of the app.
+// Shell returns the page of every view of the app but a poll's.
 func (s *Site) Shell() File { return s.shell }
 
 // PollPage returns the page of a poll. base is the scheme and host that its

@@ -57,7 +57,7 @@ type Site struct {
 	mapHash   string
 
 	pages          *template.Template
-	home, shell    File
+	shell          File
 	worker         File
 	manifest       File
 	mainPage, card page // what every page of its kind has in common
@@ -242,7 +242,7 @@ func (s *Site) makeWorker(script []byte) error {
 		}
 	}
 	sum := sha256.New()
-	for _, part := range []string{strings.Join(release.Files, "\n"), s.home.Tag, s.shell.Tag, s.manifest.Tag, string(script)} {
+	for _, part := range []string{strings.Join(release.Files, "\n"), s.shell.Tag, s.manifest.Tag, string(script)} {
 		_, _ = sum.Write([]byte(part + "\n")) // a hash takes everything
 	}
 	release.Version = hex.EncodeToString(sum.Sum(nil)[:6])
