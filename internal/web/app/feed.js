@@ -172,7 +172,7 @@ export const forgetFeed = (id) => database.del(keyOf(id));
 
 /** Puts the card of the daily limit where the visitor is. */
 function showLimit() {
-  if (votesLeft.value !== 0 || items.value.includes('limit') || !isSignedIn.value) return;
+  if (votesLeft.value !== 0 || items.value.includes('limit') || !isSignedIn.value || !isPlain()) return;
   const at = items.value.length === 0 ? 0 : active.value + (choiceOf(idAt(active.value)).value ? 1 : 0);
   items.value = items.value.toSpliced(at, 0, 'limit');
 }
@@ -355,7 +355,7 @@ export function Feed() {
 function Chips() {
   const { tag, sort } = filter.value;
   const chip = (/** @type {string} */ label, /** @type {boolean} */ on, /** @type {() => void} */ run) =>
-    html`<button class="chip" key=${label} aria-pressed=${on ? 'true' : 'false'} onClick=${run}>${label}</button>`;
+    html`<button class="chip" key=${label} aria-pressed=${on ? 'true' : 'false'} onClick=${run}><bdi>${label}</bdi></button>`;
   const listed = tag && !tags.value.includes(tag) ? [tag, ...tags.value] : tags.value;
   return html`<div class="chips" role="group" aria-label=${t('filter')}>
     <button class="chip" aria-label=${t('search')} onClick=${() => (searching.value = true)}>
