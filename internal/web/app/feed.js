@@ -301,6 +301,12 @@ export function Feed() {
     };
   }, []);
 
+  // A session may end, or begin in another tab.
+  const id = user.value?.id ?? null;
+  useEffect(() => {
+    if (owner !== undefined && owner !== id) void restart();
+  }, [id]);
+
   // A link within the app changes the query only.
   useEffect(() => path.subscribe(() => {
     const tag = new URLSearchParams(location.search).get('tag') ?? '';
