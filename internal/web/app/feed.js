@@ -335,6 +335,7 @@ export function Feed() {
   // The last place is made anew with each page: the browser holds on to the place
   // in view, and who waits in the last one is to see what came.
   return html`
+    <h1 class="sr">${t('feed')}</h1>
     <header class="head">
       <${Logo} />
       ${searching.value ? html`<${Search} />` : html`<${Chips} />`}
