@@ -147,6 +147,18 @@ export async function resume() {
   }
 }
 
+/**
+ * Takes up what the server remembers of a person and a poll. What was chosen
+ * here since is newer, and a choice never ends.
+ * @param {number} pollId
+ * @param {NonNullable<import('./types.js').Poll['viewer']>} viewer
+ */
+export function recall(pollId, { voted, optionIndex, skipped }) {
+  const choice = choiceOf(pollId);
+  if (choice.value?.state === 'sending' || (choice.value && !voted)) return;
+  if (voted || skipped) choice.value = { optionIndex: voted ? optionIndex : null, state: 'counted', base: null };
+}
+
 /** Forgets everything, waiting choices included. @param {number} id the user's */
 export function forget(id) {
   return database.del(keyOf(id));
