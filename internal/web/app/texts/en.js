@@ -89,6 +89,46 @@ export default {
   'error.already_voted': 'You have voted on this poll.',
   'error.unauthorized': 'Sign in first.',
 
+  'error.rate_limited_long': { one: 'Too often. Try again in {count} minute.', other: 'Too often. Try again in {count} minutes.' },
+
+  // Forms
+  username: 'Name',
+  email: 'E-mail address',
+  password: 'Password',
+  show: 'Show',
+  hide: 'Hide',
+  showPassword: 'Show password',
+  hidePassword: 'Hide password',
+  underWay: 'One moment…',
+  ofMost: '{count} of {most} characters',
+  cancel: 'Cancel',
+  save: 'Save',
+  more: 'More',
+
+  // Faults, in English word for word as the API tells them; {next} is {a} + 1
+  'fault.unicode': 'must be valid UTF-8',
+  'fault.control': 'must not contain control characters',
+  'fault.invisible': 'must contain a visible character',
+  'fault.letter': 'must contain a letter or a digit',
+  'fault.tag': "must contain only letters, digits, '-' and '_'",
+  'fault.name': "must contain only letters, digits, '.', '_' and '-'",
+  'fault.address': 'must be an e-mail address',
+  'fault.empty': 'must not be empty',
+  'fault.characters': 'must have {a} to {b} characters',
+  'fault.bytes': 'must have at most {a} bytes',
+  'fault.entries': 'must have {a} to {b} entries',
+  'fault.different': 'must have {a} to {b} different entries',
+  'fault.same': 'is the same as options[{a}]',
+  'fault.confirm': 'is required to change the e-mail address or the password',
+
+  // Signing in and up
+  'enter.new': 'One account: vote, get every poll just once, and ask your own.',
+  'enter.back': 'Good to see you again.',
+  'enter.public': 'Others see it beside your polls.',
+  'enter.length': 'At least 8 characters.',
+  'enter.have': 'You have an account?',
+  'enter.none': 'New here?',
+
   // Updates of the app
   update: 'There is a new version.',
   'update.now': 'Reload',
