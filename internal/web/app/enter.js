@@ -27,7 +27,7 @@ export default function Enter({ isNew }) {
     <div class="page">
       <${Title}>${t(isNew ? 'signUp' : 'signIn')}</${Title}>
       <p class="soft">${t(isNew ? 'enter.new' : 'enter.back')}</p>
-      <form class="form" ref=${form.form} noValidate onSubmit=${(/** @type {Event} */ event) => form.submit(event, enter)}>
+      <form class="form" ...${form.attributes} onSubmit=${(/** @type {Event} */ event) => form.submit(event, enter)}>
         <${Failure} text=${form.failure} />
         ${isNew && html`<${Field} ...${form.field('username')} label=${t('username')} hint=${t('enter.public')} autocomplete="username" autocapitalize="none" spellcheck=${false} />`}
         <${Field} ...${form.field('email')} type="email" label=${t('email')} autocomplete=${isNew ? 'email' : 'username'} dir="ltr" />

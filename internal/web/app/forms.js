@@ -20,7 +20,7 @@ const fieldOf = /** @type {Record<string, string>} */ ({ email_taken: 'email', u
  * Holds the values of a form and the faults to show: of the fields that were
  * left, after an attempt of all, and what the server said.
  * @template {Record<string, any>} Values
- * @param {Values} initial
+ * @param {Values | (() => Values)} initial
  * @param {(values: Values) => Record<string, string>} check the faults by field, empty for none
  */
 export function useForm(initial, check) {
@@ -47,7 +47,17 @@ export function useForm(initial, check) {
   const faultOf = (/** @type {string} */ field) => refused[field] || (left.has(field) && faults[field]) || '';
 
   return {
-    form, values, failure, isBusy, set, leave, faultOf,
+    /** What the form element needs. */
+    attributes: {
+      ref: form,
+      noValidate: true,
+      // A click on a button leaves the field only when it is through: the fault
+      // that leaving shows would move the button away under it.
+      onMouseDown: (/** @type {MouseEvent} */ event) => {
+        if (event.target instanceof Element && event.target.closest('button')) event.preventDefault();
+      },
+    },
+    values, failure, isBusy, set, leave, faultOf,
     /** What a {@link Field} needs. @param {string & keyof Values} name */
     field: (name) => ({
       name, value: values[name], fault: faultOf(name),

@@ -129,6 +129,25 @@ export default {
   'enter.have': 'You have an account?',
   'enter.none': 'New here?',
 
+  // Making a poll
+  'create.title': 'Your question',
+  'create.yourQuestion': 'What do you want to know?',
+  'create.option': 'Option {number}',
+  'create.up': 'Move option {number} up',
+  'create.down': 'Move option {number} down',
+  'create.remove': 'Remove option {number}',
+  'create.add': 'Add an option',
+  'create.tags': 'Tags',
+  'create.tagsHint': 'One to ten, by which people find it. A comma or a space ends one.',
+  'create.untag': 'Remove the tag {tag}',
+  'create.offered': 'Tags that others use',
+  'create.preview': 'How others will see it',
+  'create.publish': 'Publish',
+  'create.final': 'A published poll cannot be changed.',
+  'create.done': 'Your poll is published',
+  'create.visitor': 'You need an account to publish. What you write is kept here meanwhile.',
+  'create.kept': 'What you wrote is kept here.',
+
   // Updates of the app
   update: 'There is a new version.',
   'update.now': 'Reload',
