@@ -4,12 +4,19 @@ import { signal } from '@preact/signals';
 
 export const path = signal(location.pathname);
 
+const entrance = /^\/sign-(in|up)$/;
+let place = '/';
+
+/** The place that was left to sign in or up, to return to. */
+export const returnPlace = () => place;
+
 /**
  * Shows another page of the app.
  * @param {string} to path, query allowed
  * @param {{replace?: boolean}} [options]
  */
 export function go(to, { replace = false } = {}) {
+  if (!entrance.test(location.pathname)) place = location.pathname + location.search;
   if (replace) history.replaceState(null, '', to);
   else history.pushState(null, '', to);
   path.value = location.pathname;
