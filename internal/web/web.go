@@ -85,7 +85,7 @@ var bareNames = map[string]string{
 	"@preact/signals-core": "vendor/signals-core.js",
 	"@preact/signals":      "vendor/signals.js",
 	"idb-keyval":           "vendor/idb-keyval.js",
-	"uqr":                  "vendor/uqr.js",
+	"lean-qr/nano":         "vendor/lean-qr.js",
 }
 
 // mediaTypes are the kinds of files there may be, by their ends.

@@ -8,7 +8,7 @@ import { isSignedIn, votesLeft } from './session.js';
 import { ago, number, t } from './texts.js';
 import { hueOf, say } from './ui.js';
 
-/** @typedef {import('./types.js').Poll} Poll */
+/** @typedef {import('../types.js').Poll} Poll */
 
 /**
  * The counts to show: those known, and the person's own vote at once. Counts

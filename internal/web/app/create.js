@@ -65,7 +65,7 @@ function check(draft) {
 /**
  * Publishes a poll, once however often it is tried.
  * @param {ReturnType<typeof contentOf>} content
- * @returns {Promise<import('./types.js').Poll>}
+ * @returns {Promise<import('../types.js').Poll>}
  */
 async function publish(content) {
   const text = JSON.stringify(content);

@@ -18,7 +18,7 @@ import { call, isSignedIn, user, votesLeft, votesPerDay } from './session.js';
 import { number, t } from './texts.js';
 import { isCalm, Loading, Logo, reason } from './ui.js';
 
-/** @typedef {import('./types.js').Poll} Poll */
+/** @typedef {import('../types.js').Poll} Poll */
 /** @typedef {{tag: string, q: string, sort: 'new' | 'hot'}} Filter */
 /** @typedef {{poll: Poll} | 'limit'} Item */
 
@@ -110,7 +110,7 @@ async function more() {
   }
 }
 
-/** The next page for the person who is signed in. @param {AbortSignal} signal @returns {Promise<import('./types.js').FeedPage>} */
+/** The next page for the person who is signed in. @param {AbortSignal} signal @returns {Promise<import('../types.js').FeedPage>} */
 async function personal(signal) {
   // What was just voted on or skipped must be told first: it is not to come back.
   if (waiting.value > 0 && !isStuck.value) await flush();

@@ -14,7 +14,7 @@ import { isSignedIn, loadProfile, user } from './session.js';
 import { speakPreferred, t } from './texts.js';
 import { Head, Loading, Messages, reason, say } from './ui.js';
 
-/** @typedef {import('./types.js').Poll} Poll */
+/** @typedef {import('../types.js').Poll} Poll */
 
 /** Pages and dialogs that are loaded when first shown. */
 const parts = {
