@@ -2,6 +2,9 @@ module vote
 
 go 1.26.0
 
+// What npm fetches for tests is no package of ours.
+ignore ./e2e/node_modules
+
 require (
 	github.com/RoaringBitmap/roaring/v2 v2.30.0
 	github.com/compose-spec/compose-go/v2 v2.16.2

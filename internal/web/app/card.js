@@ -8,7 +8,7 @@ import { isSignedIn, votesLeft } from './session.js';
 import { ago, number, t } from './texts.js';
 import { hueOf, say } from './ui.js';
 
-/** @typedef {import('./types.js').Poll} Poll */
+/** @typedef {import('../types.js').Poll} Poll */
 
 /**
  * The counts to show: those known, and the person's own vote at once. Counts
@@ -58,7 +58,7 @@ export function Card({ poll, reveal = false, level = 2, showKeys = true }) {
   const size = length > 200 ? 'xs' : length > 110 ? 's' : length > 60 ? 'm' : 'l';
   return html`<article class="card ${results ? 'res' : ''} ${voted ? 'voted' : ''}" aria-labelledby=${title} style=${{ '--hue': String(hueOf(poll.tags[0] ?? '')) }}>
     <div class="meta">
-      ${poll.tags.slice(0, 3).map((tag) => html`<a class="tag" key=${tag} href=${`/?tag=${encodeURIComponent(tag)}`}>#<bdi>${tag}</bdi></a>`)}
+      ${poll.tags.slice(0, 3).map((tag) => html`<a class="tag" key=${tag} href=${`/?tag=${encodeURIComponent(tag)}`}><bdi>#${tag}</bdi></a>`)}
       <span class="by">${poll.author && html`<bdi>${poll.author.username}</bdi>, `}<time dateTime=${poll.createdAt}>${ago(poll.createdAt)}</time></span>
       <span class="live ${isLive.value && !isGone ? '' : 'still'}" title=${t(isLive.value ? 'live' : 'notLive')}>${number(total)}<span class="sr"> ${t('votesWord', { count: total })}</span></span>
     </div>

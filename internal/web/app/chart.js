@@ -8,7 +8,7 @@ import { statsOf } from './results.js';
 import { dateTime, language, number, t } from './texts.js';
 import { hueOf } from './ui.js';
 
-/** @typedef {import('./types.js').Poll} Poll */
+/** @typedef {import('../types.js').Poll} Poll */
 /** @typedef {'hour' | 'day'} Bucket */
 
 /**

@@ -10,7 +10,7 @@ import { gone, isLive, learn, statsOf, watch } from './results.js';
 import { number, speakPreferred, t } from './texts.js';
 import { hueOf } from './ui.js';
 
-/** @typedef {import('./types.js').Poll} Poll */
+/** @typedef {import('../types.js').Poll} Poll */
 
 /** @param {{poll: Poll}} props */
 function Frame({ poll }) {
@@ -40,7 +40,7 @@ function Frame({ poll }) {
 
 async function start() {
   const root = /** @type {HTMLElement} */ (document.getElementById('app'));
-  /** @type {{poll: Poll, stats: import('./types.js').Stats | null}} */
+  /** @type {{poll: Poll, stats: import('../types.js').Stats | null}} */
   const { poll, stats } = JSON.parse(document.getElementById('boot')?.textContent ?? '');
   if (stats) learn(stats);
   await speakPreferred();

@@ -13,14 +13,14 @@ import { isPassing, NoAnswer, Refused } from './http.js';
 import { learn, lose, renew, statsOf } from './results.js';
 import { call, user, votesLeft } from './session.js';
 
-/** @typedef {import('./types.js').Choice} Choice */
-/** @typedef {import('./types.js').Verdict} Verdict */
+/** @typedef {import('../types.js').Choice} Choice */
+/** @typedef {import('../types.js').Verdict} Verdict */
 
 /**
  * @typedef {object} Mine what the person did with a poll
  * @property {number | null} optionIndex null for a skip
  * @property {'sending' | 'counted'} state
- * @property {import('./types.js').Stats | null} base the counts when it was chosen
+ * @property {import('../types.js').Stats | null} base the counts when it was chosen
  */
 
 /**
@@ -102,14 +102,14 @@ const tabs = new BroadcastChannel('vote-outbox');
 const keyOf = (/** @type {number} */ id) => `outbox:${id}`;
 
 /**
- * @param {import('./types.js').Poll} poll
+ * @param {import('../types.js').Poll} poll
  * @param {number} optionIndex
  */
 export function vote(poll, optionIndex) {
   return choose({ key: crypto.randomUUID(), pollId: poll.id, title: poll.title, optionIndex, option: poll.options[optionIndex] });
 }
 
-/** @param {import('./types.js').Poll} poll */
+/** @param {import('../types.js').Poll} poll */
 export function skip(poll) {
   return choose({ key: crypto.randomUUID(), pollId: poll.id, title: poll.title, optionIndex: null });
 }
@@ -185,7 +185,7 @@ export async function resume() {
  * Takes up what the server remembers of a person and a poll. What was chosen
  * here since is newer, and a choice never ends.
  * @param {number} pollId
- * @param {NonNullable<import('./types.js').Poll['viewer']>} viewer
+ * @param {NonNullable<import('../types.js').Poll['viewer']>} viewer
  */
 export function recall(pollId, { voted, optionIndex, skipped }) {
   const choice = choiceOf(pollId);

@@ -14,8 +14,8 @@ import { ask, user } from './session.js';
 import { t } from './texts.js';
 import { Head, Loading, reason } from './ui.js';
 
-/** @typedef {import('./types.js').Poll} Poll */
-/** @typedef {import('./types.js').Stats} Stats */
+/** @typedef {import('../types.js').Poll} Poll */
+/** @typedef {import('../types.js').Stats} Stats */
 
 const kept = 'polls';
 const most = 50; // polls that are kept for a time without network

@@ -5,7 +5,7 @@
 
 import { signal } from '@preact/signals';
 
-/** @typedef {import('./types.js').Stats} Stats */
+/** @typedef {import('../types.js').Stats} Stats */
 
 /** @type {Map<number, import('@preact/signals').Signal<Stats | null>>} */
 const known = new Map();

@@ -4,21 +4,22 @@ import { signal } from '@preact/signals';
 
 export const path = signal(location.pathname);
 
+const entrance = /^\/sign-(in|up)$/;
+let place = '/';
+
+/** The place that was left to sign in or up, to return to. */
+export const returnPlace = () => place;
+
 /**
  * Shows another page of the app.
  * @param {string} to path, query allowed
  * @param {{replace?: boolean}} [options]
  */
 export function go(to, { replace = false } = {}) {
+  if (!entrance.test(location.pathname)) place = location.pathname + location.search;
   if (replace) history.replaceState(null, '', to);
   else history.pushState(null, '', to);
   path.value = location.pathname;
-}
-
-/** Goes back to where the visitor came from in the app, else to the feed. */
-export function back() {
-  if (history.length > 1 && document.referrer.startsWith(location.origin)) history.back();
-  else go('/');
 }
 
 const pages = /^\/(create|sign-in|sign-up|me(\/(votes|skips|polls|notifications|settings))?|p\/\d+)?$/;

@@ -11,8 +11,8 @@
 import { batch, computed, signal } from '@preact/signals';
 import { Refused, send } from './http.js';
 
-/** @typedef {import('./types.js').Session} Session */
-/** @typedef {import('./types.js').Profile} Profile */
+/** @typedef {import('../types.js').Session} Session */
+/** @typedef {import('../types.js').Profile} Profile */
 
 const kept = 'vote.user';
 const web = { 'x-vote-client': 'web' };

@@ -2,7 +2,7 @@
 
 import { html } from 'htm/preact';
 import { useEffect, useMemo, useState } from 'preact/hooks';
-import { encode } from 'uqr';
+import { correction, generate } from 'lean-qr/nano';
 import { send } from './http.js';
 import { sharing } from './overlays.js';
 import { statsOf } from './results.js';
@@ -11,7 +11,7 @@ import { Dialog, reason } from './ui.js';
 
 const quiet = 4; // modules around the code, which readers need to find it
 
-/** @param {{poll: import('./types.js').Poll}} props */
+/** @param {{poll: import('../types.js').Poll}} props */
 export default function Share({ poll }) {
   const link = `${location.origin}/p/${poll.id}`;
   const image = `/p/${poll.id}/image.png?v=${statsOf(poll.id).peek()?.version ?? 0}`;
@@ -54,12 +54,15 @@ function Copied({ label, text, lines = 1 }) {
 /** @param {{text: string}} props */
 function Code({ text }) {
   const { size, path } = useMemo(() => {
-    const { size, data } = encode(text, { ecc: 'M', border: quiet });
-    const path = data.flatMap((row, y) => row.map((dark, x) => (dark ? `M${x} ${y}h1v1h-1z` : ''))).join('');
-    return { size, path };
+    const code = generate(text, { minCorrectionLevel: correction.M });
+    let path = '';
+    for (let y = 0; y < code.size; y++) {
+      for (let x = 0; x < code.size; x++) if (code.get(x, y)) path += `M${x} ${y}h1v1h-1z`;
+    }
+    return { size: code.size + 2 * quiet, path };
   }, [text]);
-  return html`<svg class="qr" role="img" aria-label=${t('share.code')} viewBox=${`0 0 ${size} ${size}`}>
-    <rect width=${size} height=${size} rx="2" fill="#fff" /><path d=${path} fill="#000" shape-rendering="crispEdges" />
+  return html`<svg class="qr" role="img" aria-label=${t('share.code')} viewBox=${`${-quiet} ${-quiet} ${size} ${size}`}>
+    <rect x=${-quiet} y=${-quiet} width=${size} height=${size} rx="2" fill="#fff" /><path d=${path} fill="#000" shape-rendering="crispEdges" />
   </svg>`;
 }
 

@@ -48,7 +48,9 @@ export function reason(error) {
   }
   switch (error.code) {
     case 'rate_limited':
-      return t('error.rate_limited', { count: Math.max(1, error.retryAfter) });
+      return error.retryAfter > 90
+        ? t('error.rate_limited_long', { count: Math.ceil(error.retryAfter / 60) })
+        : t('error.rate_limited', { count: Math.max(1, error.retryAfter) });
     case 'invalid_credentials': case 'wrong_password': case 'banned': case 'email_taken': case 'username_taken':
     case 'not_found': case 'poll_closed': case 'has_votes': case 'daily_vote_limit': case 'daily_poll_limit':
     case 'invalid': case 'invalid_option': case 'already_voted': case 'unauthorized':
@@ -93,6 +95,17 @@ export function Logo() {
 /** The head of every page but the feed's. @param {{children?: any}} props */
 export function Head({ children }) {
   return html`<header class="head"><${Logo} /><span class="gap"></span>${children}</header>`;
+}
+
+/**
+ * The title of a page. Takes the focus when the page is shown, so that readers
+ * begin there.
+ * @param {{children?: any}} props
+ */
+export function Title({ children }) {
+  const element = useRef(/** @type {HTMLElement | null} */ (null));
+  useEffect(() => element.current?.focus({ preventScroll: true }), []);
+  return html`<h1 ref=${element} tabIndex=${-1} dir="auto">${children}</h1>`;
 }
 
 /** Something is on its way. */
