@@ -12,8 +12,8 @@ import { hueOf, say } from './ui.js';
 
 /**
  * The counts to show: those known, and the person's own vote at once. Counts
- * never fall, so while a vote is under way the higher of what was there with it
- * and what the server tells is never too much for long.
+ * never fall, so the higher of what was there with it and what the server tells
+ * is never too much for long, and hides that a vote is counted before it shows.
  * @param {Poll} poll
  * @returns {{counts: number[], total: number, skips: number | null, known: boolean}}
  */
@@ -21,7 +21,7 @@ export function countsOf(poll) {
   const stats = statsOf(poll.id).value;
   const mine = choiceOf(poll.id).value;
   const counts = poll.options.map((_, i) => stats?.votes[i]?.count ?? 0);
-  if (mine && mine.optionIndex !== null && mine.state === 'sending') {
+  if (mine && mine.optionIndex !== null && (mine.state === 'sending' || mine.base)) {
     const before = mine.base?.votes[mine.optionIndex]?.count ?? 0;
     counts[mine.optionIndex] = Math.max(counts[mine.optionIndex], before + 1);
   }
