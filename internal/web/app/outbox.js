@@ -124,8 +124,8 @@ async function choose(choice) {
   flushIn(isVote || waiting.value >= enough ? 0 : linger);
 }
 
-/** @returns {Promise<Choice[]>} */
-async function queued() {
+/** Returns the choices that wait for the server, oldest first. @returns {Promise<Choice[]>} */
+export async function queued() {
   const id = user.value?.id;
   return id === undefined ? [] : ((await database.get(keyOf(id))) ?? []);
 }

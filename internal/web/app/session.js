@@ -88,8 +88,12 @@ export async function signOut() {
   leave();
 }
 
-/** Forgets an account that the server has erased. */
-export function erased() {
+/**
+ * Has the server erase the account, and forgets it here.
+ * @param {string} password
+ */
+export async function erase(password) {
+  await call('DELETE', '/api/users/me', { body: { password }, headers: web });
   leave();
 }
 
@@ -121,7 +125,7 @@ async function token(refused) {
  * session has ended, {@link Refused} with status 401, and nobody is signed in.
  * @param {string} method
  * @param {string} path
- * @param {{body?: unknown, headers?: Record<string, string>, signal?: AbortSignal}} [options]
+ * @param {{body?: unknown, headers?: Record<string, string>, signal?: AbortSignal, patience?: number}} [options]
  */
 export async function call(method, path, options) {
   const first = await token();
