@@ -13,7 +13,7 @@ LINT_VERSION := v2.15.0
 LINT         := .tools/golangci-lint-$(LINT_VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test services check format vet lint house bench bench-postgres scale streams flood crash drill fuzz
+.PHONY: help run test services types check format vet lint house bench bench-postgres scale streams flood crash drill fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,10 +22,13 @@ run: ## run the server on the embedded engines
 	$(GO) run ./cmd/server
 
 test: ## run all tests, with the race detector and real servers
-	$(SERVERS) -- $(GO) test -race -tags $(TAGS) -timeout 30m ./...
+	$(SERVERS) -browser -- $(GO) test -race -tags $(TAGS) -timeout 30m ./...
 
 services: ## keep the servers that tests need running, and print where
 	$(SERVERS)
+
+types: ## check the types of what runs in the browser
+	$(GO) test -tags browser -run '^TestTypes$$' -count=1 ./e2e
 
 check: format vet lint house test ## everything that must hold for a change to land
 

@@ -166,17 +166,18 @@ var checks = map[string]struct {
 	must string
 	ok   func(string) bool
 }{
-	"filled":       {"must not be empty", func(s string) bool { return s != "" }},
-	"path":         {"must be the path of a file", isFilePath},
-	"host":         {"must be a host name or an address", isHost},
-	"optionalhost": {"must be a host name or an address", func(s string) bool { return s == "" || isHost(s) }},
-	"sockethost":   {"must be a host name, an address, or the folder of a Unix socket", func(s string) bool { return isHost(s) || path.IsAbs(s) }},
-	"hostport":     {"must be host:port", isHostPort},
-	"network":      {"must be an address or a CIDR range", isNetwork},
-	"origin":       {"must be an origin as browsers send it: scheme://host or scheme://host:port, in lower case, without path and standard port", isOrigin},
-	"postgresurl":  {"must be a URL such as postgres://user:password@host:5432/dbname", isPostgresURL},
-	"httpurl":      {"must be an http or https URL", isHTTPURL},
-	"urlpath":      {"must be a path such as /metrics, of letters, digits and ._-/", isURLPath},
+	"filled":         {"must not be empty", func(s string) bool { return s != "" }},
+	"path":           {"must be the path of a file", isFilePath},
+	"host":           {"must be a host name or an address", isHost},
+	"optionalhost":   {"must be a host name or an address", func(s string) bool { return s == "" || isHost(s) }},
+	"sockethost":     {"must be a host name, an address, or the folder of a Unix socket", func(s string) bool { return isHost(s) || path.IsAbs(s) }},
+	"hostport":       {"must be host:port", isHostPort},
+	"network":        {"must be an address or a CIDR range", isNetwork},
+	"optionalorigin": {"must be an origin: scheme://host or scheme://host:port, in lower case, without path and standard port", func(s string) bool { return s == "" || isOrigin(s) }},
+	"origin":         {"must be an origin as browsers send it: scheme://host or scheme://host:port, in lower case, without path and standard port", isOrigin},
+	"postgresurl":    {"must be a URL such as postgres://user:password@host:5432/dbname", isPostgresURL},
+	"httpurl":        {"must be an http or https URL", isHTTPURL},
+	"urlpath":        {"must be a path such as /metrics, of letters, digits and ._-/", isURLPath},
 }
 
 func isFilePath(s string) bool {

@@ -90,7 +90,8 @@ type ServerConfig struct {
 	HeaderTimeout  time.Duration `key:"header_timeout" default:"5s" min:"100ms" max:"1h" doc:"How long a client may take to send the head of a request; at most read_timeout counts."`
 	WriteTimeout   time.Duration `key:"write_timeout" default:"30s" min:"100ms" max:"1h" doc:"How long a client may take to receive an answer; of a stream, one message."`
 	IdleTimeout    time.Duration `key:"idle_timeout" default:"2m" min:"100ms" max:"1d" doc:"How long an unused connection is kept."`
-	TrustedProxies []string      `key:"trusted_proxies" default:"" check:"network" doc:"Addresses or CIDR ranges of proxies whose X-Forwarded-For is believed."`
+	PublicURL      string        `key:"public_url" default:"" check:"optionalorigin" doc:"Scheme and host by which the world knows the server, such as https://vote.example.org, for the addresses in shared pages; empty takes what each request names."`
+	TrustedProxies []string      `key:"trusted_proxies" default:"" check:"network" doc:"Addresses or CIDR ranges of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed."`
 	CORSOrigins    []string      `key:"cors_origins" default:"" check:"origin" doc:"Origins of other web pages that may call the API, such as https://example.org."`
 	Roles          []string      `key:"roles" default:"api,relay,worker,scheduler" oneof:"api,relay,worker,scheduler" doc:"What this process does. SQLite needs all of it in one process."`
 	DrainDelay     time.Duration `key:"drain_delay" default:"0s" min:"0s" max:"10m" doc:"How long the server, once told to end, says that it is not ready and still takes requests: longer than the load balancer needs to notice."`

@@ -83,7 +83,7 @@ func TestDefaults(t *testing.T) {
 func sample(t *testing.T, k Key) (text, yaml string) {
 	t.Helper()
 	special := map[string]string{
-		"server.host": "127.0.0.1", "server.trusted_proxies": "10.0.0.0/8,192.0.2.1", "server.cors_origins": "https://example.org,http://localhost:3000",
+		"server.host": "127.0.0.1", "server.trusted_proxies": "10.0.0.0/8,192.0.2.1", "server.cors_origins": "https://example.org,http://localhost:3000", "server.public_url": "https://vote.example.org",
 		"server.roles": "api,worker", "metrics.path": "/internal/metrics", "tracing.endpoint": "http://localhost:4318",
 		"redis.sentinel_addresses": "one:26379,two:26379", "redis.cluster_addresses": "one:7000,[::1]:7001",
 		"postgres.replicas": "postgres://one/vote,postgres://two/vote", "postgres.direct_dsn": "postgresql://direct/vote",

@@ -17,6 +17,7 @@
 package api
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -34,6 +35,7 @@ import (
 	"vote/internal/feed"
 	"vote/internal/live"
 	"vote/internal/voting"
+	"vote/internal/web"
 )
 
 func init() { gin.SetMode(gin.ReleaseMode) } // else it prints to the terminal
@@ -62,9 +64,14 @@ type Config struct {
 	// MetricsPath is where metrics are shown; empty or MetricsElsewhere: nowhere.
 	MetricsPath      string
 	MetricsElsewhere bool
-	// TrustedProxies are addresses and networks whose X-Forwarded-For is
-	// believed; none by default.
+	// TrustedProxies are addresses and networks whose X-Forwarded-For and
+	// X-Forwarded-Proto are believed; none by default.
 	TrustedProxies []string
+	// PublicURL is scheme and host by which the world knows this server; empty
+	// takes what each request names.
+	PublicURL string
+	// Draw makes the share image of a poll, as PNG; nil: there are none.
+	Draw func(ctx context.Context, p web.Poll) ([]byte, error)
 	// CORSOrigins may call from browsers: origins, or "*" for all; none by default.
 	CORSOrigins []string
 	// BodyTimeout bounds how long a body may take; 0 leaves it to the server.
@@ -102,7 +109,14 @@ type server struct {
 	hashing     hashing
 	streams     streams
 
-	openapi, docs, codes, index static
+	openapi, docs, codes static
+
+	site         *web.Site
+	policies     policies
+	publicURL    string
+	proxies      networks
+	draw         func(context.Context, web.Poll) ([]byte, error)
+	operatorOnly bool
 }
 
 // New returns the handler of the whole API. It is safe for concurrent use. It
@@ -118,7 +132,13 @@ func New(c Config) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	site, err := web.Embedded()
+	if err != nil {
+		return nil, err
+	}
 	s := &server{
+		site: site, policies: newPolicies(site.ImportMapHash()), publicURL: c.PublicURL, draw: c.Draw,
+		proxies: newNetworks(c.TrustedProxies), operatorOnly: c.OperatorOnly,
 		account: c.Account, voting: c.Voting, feed: c.Feed, live: c.Live, analytics: c.Analytics, store: c.Store,
 		limiter: c.Limiter, clock: c.Clock, logger: c.Logger, limits: c.Limits, draining: c.Draining, optional: c.Optional,
 		proxied: len(c.TrustedProxies) > 0, cors: origins, bodyTimeout: c.BodyTimeout, writeTimeout: c.WriteTimeout,
@@ -151,8 +171,8 @@ func New(c Config) (http.Handler, error) {
 			router.Handle(http.MethodHead, ginPath(e.path), s.serve(e))
 		}
 	}
-	nowhere := s.metrics.endpoint("unmatched")
-	router.NoRoute(s.serve(&endpoint{path: "unmatched", metrics: nowhere, handle: s.noRoute}))
-	router.NoMethod(s.serve(&endpoint{path: "unmatched", metrics: nowhere, handle: s.noMethod}))
+	nowhere := s.metrics.endpoint(unmatched)
+	router.NoRoute(s.serve(&endpoint{path: unmatched, metrics: nowhere, handle: s.noRoute}))
+	router.NoMethod(s.serve(&endpoint{path: unmatched, metrics: nowhere, handle: s.noMethod}))
 	return router, nil
 }

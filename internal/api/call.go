@@ -177,7 +177,9 @@ func (c *call) answer() error {
 	if c.route.charge == free {
 		return c.route.handle(c)
 	}
-	c.authenticate()
+	if c.route.charge != pages { // which are the same for everybody
+		c.authenticate()
+	}
 	malformed := c.parse()
 	limited := c.admit()
 	switch {

@@ -30,14 +30,7 @@ type Connections struct {
 // Shared memory: open and byAddress change under mu only. A connection counts
 // from Accept until its first Close.
 func Bound(l net.Listener, c Connections) net.Listener {
-	b := &bounded{Listener: l, bounds: c, byAddress: make(map[string]int)}
-	for _, p := range c.Proxies {
-		if a, err := netip.ParseAddr(p); err == nil {
-			b.proxies = append(b.proxies, netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()))
-		} else if n, err := netip.ParsePrefix(p); err == nil {
-			b.proxies = append(b.proxies, n)
-		}
-	}
+	b := &bounded{Listener: l, bounds: c, byAddress: make(map[string]int), proxies: newNetworks(c.Proxies)}
 	refused := promauto.With(c.Registerer).NewCounterVec(prometheus.CounterOpts{
 		Name: "vote_http_connections_refused_total", Help: "Connections closed at once, by the bound that was reached (total, address).",
 	}, []string{"bound"})
@@ -55,7 +48,7 @@ func Bound(l net.Listener, c Connections) net.Listener {
 type bounded struct {
 	net.Listener
 	bounds                       Connections
-	proxies                      []netip.Prefix
+	proxies                      networks
 	refusedTotal, refusedAddress prometheus.Counter
 
 	mu        sync.Mutex
@@ -81,12 +74,35 @@ func (b *bounded) Accept() (net.Conn, error) {
 // trusted proxy's.
 func (b *bounded) addressOf(c net.Conn) string {
 	remote := c.RemoteAddr().String()
-	if p, err := netip.ParseAddrPort(remote); err == nil {
-		if a := p.Addr().Unmap(); slices.ContainsFunc(b.proxies, func(n netip.Prefix) bool { return n.Contains(a) }) {
-			return ""
-		}
+	if b.proxies.hold(remote) {
+		return ""
 	}
 	return hostAddress(remote)
+}
+
+// networks are where trusted proxies are.
+type networks []netip.Prefix
+
+// newNetworks reads addresses and networks; what is neither is left out.
+func newNetworks(list []string) (n networks) {
+	for _, p := range list {
+		if a, err := netip.ParseAddr(p); err == nil {
+			n = append(n, netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()))
+		} else if p, err := netip.ParsePrefix(p); err == nil {
+			n = append(n, p)
+		}
+	}
+	return n
+}
+
+// hold reports whether a remote host:port is in one of them.
+func (n networks) hold(remote string) bool {
+	p, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		return false
+	}
+	a := p.Addr().Unmap()
+	return slices.ContainsFunc(n, func(n netip.Prefix) bool { return n.Contains(a) })
 }
 
 func (b *bounded) enter(address string) bool {

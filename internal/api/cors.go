@@ -61,7 +61,7 @@ func (c *cors) apply(r *http.Request, h http.Header) bool {
 	return r.Header["Origin"] != nil
 }
 
-func (s *server) noRoute(*call) error { return domain.E(domain.CodeNotFound, "There is no such path.") }
+func (s *server) noRoute(*call) error { return errNoPath }
 
 // noMethod answers a method that a path does not have. Gin has set Allow.
 func (s *server) noMethod(c *call) error {

@@ -301,19 +301,70 @@ var descriptions = map[string]description{
 	"GET /openapi.json": {id: "openapi", group: groupServer, summary: "This document", answers: fileAnswers("The document.", "application/json")},
 	"GET /docs":         {id: "docs", group: groupServer, summary: "This document for people", answers: fileAnswers("A page.", "text/html")},
 	"GET " + errorPage:  {id: "errorCodes", group: groupServer, summary: "Every error code", answers: fileAnswers("A page with an anchor for each code.", "text/html")},
-	"GET /":             {id: "home", group: groupServer, summary: "What this is", answers: fileAnswers("A page.", "text/html")},
+	"GET /":             appPage("home", "The feed"),
+	"GET /create":       appPage("createView", "Publishing a poll"),
+	"GET /sign-in":      appPage("signInView", "Signing in"),
+	"GET /sign-up":      appPage("signUpView", "Registering"),
+	"GET /me":           appPage("meView", "One's own account"),
+	"GET /me/{view}": {
+		id: "ownView", group: groupPages, summary: "One's own things",
+		params: []*huma.Param{{
+			Name: "view", In: "path", Required: true, Description: "Which of them.", Example: "votes",
+			Schema: &huma.Schema{Type: huma.TypeString, Enum: []any{"votes", "skips", "polls", "notifications", "settings"}},
+		}},
+		answers: fileAnswers("A page of the web app.", "text/html"),
+		codes:   []domain.Code{domain.CodeNotFound},
+	},
+	"GET " + pollPath: {
+		id: "pollPage", group: groupPages, summary: "A poll's page",
+		text:    "What a link to a poll leads to: readable without signing in and without scripts, with what other sites need for a preview.",
+		answers: fileAnswers("A page.", "text/html"), codes: pollPageCodes,
+	},
+	"GET " + pollPath + "/image.png": {
+		id: "shareImage", group: groupPages, summary: "A poll's share image",
+		text:    "1200 by 630, with the counts of the moment. Parameters are ignored, so that links may name a version.",
+		answers: fileAnswers("A picture.", "image/png"), codes: pollPageCodes,
+	},
+	"GET " + embedPath: {
+		id: "embedPage", group: groupPages, summary: "A poll for a frame",
+		text:    "The live results alone. Any site may frame it.",
+		answers: fileAnswers("A page.", "text/html"), codes: pollPageCodes,
+	},
+	"GET /oembed": {
+		id: "oembed", group: groupPages, summary: "How to show a poll on another site",
+		text: "oEmbed 1.0. The pages of polls link here.",
+		params: []*huma.Param{
+			{Name: "url", In: "query", Required: true, Description: "Address of a poll's page on this server.", Schema: &huma.Schema{Type: huma.TypeString}, Example: "https://vote.example.org/p/116114440929280"},
+			queryParam("format", "Anything but json is answered with 501.", &huma.Schema{Type: huma.TypeString, Default: "json"}, "json"),
+			queryParam("maxwidth", "In pixels.", wholeSchema(maxEmbedAllowed, 0), 480),
+			queryParam("maxheight", "In pixels.", wholeSchema(maxEmbedAllowed, 0), nil),
+		},
+		answers: []answer{{status: 200, text: "A frame.", shape: oEmbedShape{}, example: exampleOEmbed, headers: []string{"Cache-Control"}}},
+		codes:   append([]domain.Code{domain.CodeInvalid, domain.CodeNotImplemented}, pollPageCodes...),
+	},
+	"GET /sw.js":                {id: "worker", group: groupPages, summary: "The service worker", answers: fileAnswers("A script.", "text/javascript")},
+	"GET /manifest.webmanifest": {id: "manifest", group: groupPages, summary: "The web app manifest", answers: fileAnswers("A manifest.", typeManifest)},
 	"GET /assets/{file}": {
-		id: "asset", group: groupServer, summary: "A file of the pages",
-		params:  []*huma.Param{{Name: "file", In: "path", Required: true, Schema: &huma.Schema{Type: huma.TypeString}}},
-		answers: []answer{{status: 200, text: "The file; its name changes with its content.", media: "text/css"}},
+		id: "asset", group: groupPages, summary: "A file of the pages",
+		params:  []*huma.Param{{Name: "file", In: "path", Required: true, Description: "May be in folders.", Schema: &huma.Schema{Type: huma.TypeString}}},
+		answers: fileAnswers("The file; its name changes with its content. Style sheets are one kind of many.", "text/css"),
 		codes:   []domain.Code{domain.CodeNotFound},
 	},
 }
 
 const (
 	exampleStream  = "retry: 1840\n\nevent: stats\ndata: " + exampleStats + "\nid: 6\n\n:\n\n"
+	exampleOEmbed  = `{"type":"rich","version":"1.0","title":"Should the old tram line come back?","author_name":"mira","provider_name":"Vote","provider_url":"https://vote.example.org/","cache_age":3600,"html":"<iframe src=\"https://vote.example.org/embed/116114440929280\" width=\"480\" height=\"406\" title=\"Should the old tram line come back?\" loading=\"lazy\" style=\"border:0;max-width:100%\" sandbox=\"allow-scripts allow-same-origin allow-popups allow-popups-to-escape-sandbox\"></iframe>","width":480,"height":406}`
 	exampleStreams = "retry: 1840\n\nevent: stats\ndata: " + exampleStats + "\nid: 116114440929280:6\n\n"
 )
+
+// pollPageCodes are why a poll cannot be shown.
+var pollPageCodes = []domain.Code{domain.CodeNotFound, domain.CodeStarting, domain.CodeOverloaded}
+
+// appPage describes a page of the web app.
+func appPage(id, summary string) description {
+	return description{id: id, group: groupPages, summary: summary, answers: fileAnswers("A page of the web app.", "text/html")}
+}
 
 func lastEventParam(text string) *huma.Param {
 	return &huma.Param{Name: "Last-Event-ID", In: "header", Description: text, Schema: &huma.Schema{Type: huma.TypeString}}

@@ -62,23 +62,23 @@ type (
 
 // docPages renders the document for people: one page for the calls, one for the
 // error codes. Both are complete without scripts.
-func docPages(api *huma.OpenAPI) (docs, codes []byte, err error) {
+func docPages(api *huma.OpenAPI, site *web.Site) (docs, codes []byte, err error) {
 	pages, err := template.ParseFS(pageFiles, "pages/*.html")
 	if err != nil {
 		return nil, nil, err
 	}
 	var calls, list bytes.Buffer
-	if err := pages.ExecuteTemplate(&calls, "docs.html", newDocPage(api)); err != nil {
+	if err := pages.ExecuteTemplate(&calls, "docs.html", newDocPage(api, site)); err != nil {
 		return nil, nil, err
 	}
-	if err := pages.ExecuteTemplate(&list, "errors.html", newCodePage()); err != nil {
+	if err := pages.ExecuteTemplate(&list, "errors.html", newCodePage(site)); err != nil {
 		return nil, nil, err
 	}
 	return calls.Bytes(), list.Bytes(), nil
 }
 
-func newCodePage() codePage {
-	p := codePage{Style: web.StylePath(), Icon: web.IconPath()}
+func newCodePage(site *web.Site) codePage {
+	p := codePage{Style: site.StylePath(), Icon: site.IconPath()}
 	for code, r := range refusals {
 		p.Codes = append(p.Codes, docCode{Code: string(code), Title: r.title, Text: r.about, Status: r.status})
 	}
@@ -88,8 +88,8 @@ func newCodePage() codePage {
 	return p
 }
 
-func newDocPage(api *huma.OpenAPI) docPage {
-	p := docPage{Style: web.StylePath(), Icon: web.IconPath()}
+func newDocPage(api *huma.OpenAPI, site *web.Site) docPage {
+	p := docPage{Style: site.StylePath(), Icon: site.IconPath()}
 	for paragraph := range strings.SplitSeq(api.Info.Description, "\n\n") {
 		var d docParagraph
 		if rest, ok := strings.CutPrefix(paragraph, "**"); ok {

@@ -13,8 +13,8 @@ func Routes(h http.Handler) []string {
 	for _, r := range h.(*gin.Engine).Routes() {
 		parts := strings.Split(r.Path, "/")
 		for i, p := range parts {
-			if name, ok := strings.CutPrefix(p, ":"); ok {
-				parts[i] = "{" + name + "}"
+			if strings.HasPrefix(p, ":") || strings.HasPrefix(p, "*") {
+				parts[i] = "{" + p[1:] + "}"
 			}
 		}
 		list = append(list, r.Method+" "+strings.Join(parts, "/"))

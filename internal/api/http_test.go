@@ -21,7 +21,7 @@ func over(t *testing.T, s *site, address, method, path string) reply {
 		t.Fatal(err)
 	}
 	r.Header.Set("Authorization", "Bearer "+s.names["mira.token"])
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true}}
 	got, err := client.Do(r)
 	if err != nil {
 		t.Fatal(err)
@@ -87,7 +87,7 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 	} {
 		for _, method := range []string{"GET", "POST"} {
 			got := s.do("mira", method, path, "")
-			if path == "/assets/x.css" && method == "POST" || path == "/assets/..%2Fweb.go" && method == "POST" || path == "/api/polls/1%2Fvote" && method == "POST" {
+			if method == "POST" && (strings.HasPrefix(path, "/assets/") || path == "/api/polls/1%2Fvote") {
 				continue // a path with GET only
 			}
 			if got.status != http.StatusNotFound || got.code() != "not_found" {
@@ -266,13 +266,14 @@ func TestPages(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, nil)
 	link := regexp.MustCompile(`(?:href|src)="([^"]*)"`)
-	for _, path := range []string{"/", "/docs", "/docs/errors"} {
+	examples := regexp.MustCompile(`(?s)<pre.*?</pre>`)
+	for _, path := range []string{"/docs", "/docs/errors"} {
 		got := s.do("", "GET", path, "")
 		if got.status != http.StatusOK || !strings.HasPrefix(got.header.Get("Content-Type"), "text/html") {
 			t.Fatalf("%s: %d %v", path, got.status, got.header)
 		}
 		for _, bad := range []string{"http:", "https:", "<script", "style=", "//"} {
-			if strings.Contains(strings.ReplaceAll(got.body, "http://www.w3.org", ""), bad) {
+			if strings.Contains(examples.ReplaceAllString(got.body, ""), bad) {
 				t.Errorf("%s holds %q", path, bad)
 			}
 		}
@@ -298,7 +299,7 @@ func TestPages(t *testing.T) {
 			t.Errorf("%s again: %d", path, again.status)
 		}
 	}
-	css := regexp.MustCompile(`/assets/style\.[0-9a-f]+\.css`).FindString(s.do("", "GET", "/", "").body)
+	css := regexp.MustCompile(`/assets/plain\.[0-9a-f]+\.css`).FindString(s.do("", "GET", "/docs", "").body)
 	if got := s.do("", "GET", css, ""); got.status != http.StatusOK || !strings.Contains(got.header.Get("Cache-Control"), "immutable") {
 		t.Errorf("%s: %d %v", css, got.status, got.header)
 	}

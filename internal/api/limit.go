@@ -38,6 +38,7 @@ const (
 	free     charge = iota // not limited at all
 	requests               // the requests window
 	votes                  // the votes window of a user; requests when there is none
+	pages                  // no more: what browsers and other sites show
 )
 
 // admit charges the request to its windows and returns the refusal of the first
@@ -48,6 +49,9 @@ func (c *call) admit() *domain.Error {
 		if err := c.take("rate:addr:"+c.address()+":burst", l.BurstPerSecond, time.Second, true); err != nil {
 			return err
 		}
+	}
+	if c.route.charge == pages {
+		return nil
 	}
 	limit, suffix := l.RequestsPerMinute, ":api"
 	if c.route.charge == votes && c.token == tokenValid {

@@ -68,11 +68,23 @@ func TestRateLimits(t *testing.T) {
 	ask("", "GET /api/tags", "", 429, "0 of 5")
 	ask("", "GET /api/polls", "", 401, "0 of 5")
 	// Exempt, and what is no route.
-	for _, path := range []string{"/metrics", "/healthz", "/readyz", "/health", "/version", "/openapi.json", "/docs", "/", "/nothing"} {
+	for _, path := range []string{"/metrics", "/healthz", "/readyz", "/health", "/version", "/openapi.json", "/docs", "/sw.js", "/manifest.webmanifest", "/assets/none.js", "/nothing"} {
 		if got := s.do("", "GET", path, ""); window(got) != "" || got.status == http.StatusTooManyRequests {
 			t.Errorf("%s is limited: %d %s", path, got.status, window(got))
 		}
 	}
+	// Pages know the burst window alone, and nobody's token.
+	for _, path := range []string{"/", "/create", "/p/{p1}", "/embed/{p1}", "/p/{p1}/image.png", "/oembed?url=http://example.com/p/{p1}"} {
+		for _, as := range []string{"", "mira"} {
+			if got := s.do(as, "GET", path, ""); got.status != http.StatusOK || !strings.HasSuffix(window(got), " of 30") {
+				t.Errorf("%s: %d %s", path, got.status, window(got))
+			}
+		}
+	}
+	for range 30 {
+		s.do("", "GET", "/create", "")
+	}
+	ask("", "GET /me/votes", "", 429, "0 of 30")
 	// The window slides.
 	s.clock.add(59 * time.Second)
 	ask("mira", "GET /api/polls", "", 429, "0 of 5")

@@ -12,7 +12,6 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"vote/internal/domain"
-	"vote/internal/web"
 )
 
 func init() { huma.DefaultArrayNullable = false } // no list here is ever null
@@ -44,6 +43,7 @@ const (
 	groupPolls    = "Polls"
 	groupVotes    = "Votes and skips"
 	groupResults  = "Results"
+	groupPages    = "Pages"
 	groupServer   = "Server"
 )
 
@@ -52,6 +52,7 @@ var groups = []*huma.Tag{
 	{Name: groupPolls, Description: "The feed, single polls and their tags."},
 	{Name: groupVotes, Description: "Choosing an option, or going on."},
 	{Name: groupResults, Description: "Counts, as documents that edge caches may keep for a second."},
+	{Name: groupPages, Description: "The web app and what other sites show of a poll. The same for everybody: no token is read. Limited by the burst window alone. Who accepts text/html is told refusals as a page."},
 	{Name: groupServer, Description: "For operators and tools. Not limited."},
 }
 
@@ -66,13 +67,12 @@ func (s *server) document(table []endpoint) error {
 		return fmt.Errorf("OpenAPI document: %w", err)
 	}
 	s.openapi.set(body, headerJSON)
-	docs, codes, err := docPages(api)
+	docs, codes, err := docPages(api, s.site)
 	if err != nil {
 		return fmt.Errorf("documentation: %w", err)
 	}
 	s.docs.set(docs, headerHTML)
 	s.codes.set(codes, headerHTML)
-	s.index.set(web.Index(), headerHTML)
 	return nil
 }
 
@@ -141,7 +141,7 @@ func operation(registry huma.Registry, e *endpoint, d description) *huma.Operati
 		op.Parameters = append(op.Parameters, &huma.Param{
 			Name: "userId", In: "query", Description: "For older clients: absent, or the token's user.", Schema: idSchema(),
 		})
-	case e.charge != free:
+	case e.charge != free && e.charge != pages:
 		op.Security = []map[string][]string{{}, bearer}
 	}
 	if d.body != nil {
@@ -182,7 +182,7 @@ func success(registry huma.Registry, e *endpoint, a answer) *huma.Response {
 	switch name {
 	case "":
 		name = "application/json"
-	case "application/json":
+	case "application/json", typeManifest:
 		media.Schema = &huma.Schema{Type: huma.TypeObject}
 	}
 	r.Content = map[string]*huma.MediaType{name: media}

@@ -116,7 +116,7 @@ func TestOpenAPIMatchesRouter(t *testing.T) {
 func TestOpenAPIExamples(t *testing.T) {
 	t.Parallel()
 	v, paths := openDocument(t, newSite(t, nil))
-	fill := strings.NewReplacer("{id}", "116114440929280", "{file}", "style.css", "{sid}", "mT0b3y0Xk2yq8mC1V1m7Qw")
+	fill := strings.NewReplacer("{id}", "116114440929280", "{file}", "app.css", "{view}", "votes", "{sid}", "mT0b3y0Xk2yq8mC1V1m7Qw")
 	checked := 0
 	for path, item := range paths {
 		for method, op := range item {
@@ -158,7 +158,7 @@ func TestOpenAPIExamples(t *testing.T) {
 					for name, e := range m.Examples {
 						values[name] = e.Value
 					}
-					if len(values) == 0 && strings.Contains(kind, "json") && path != "/openapi.json" {
+					if len(values) == 0 && strings.Contains(kind, "json") && path != "/openapi.json" && path != "/manifest.webmanifest" {
 						t.Errorf("%s %s %s: no example", method, path, status)
 					}
 					if response.Headers["X-Request-Id"] == nil || (strings.HasPrefix(path, "/api/") && response.Headers["X-RateLimit-Limit"] == nil) {
@@ -229,7 +229,9 @@ func number(t *testing.T, status string) int {
 // real answers, refusals too, to the document.
 func TestOpenAPIHoldsForAnswers(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, func(c *api.Config) { c.Limits = api.Limits{RequestsPerMinute: 1000, VotesPerMinute: 4, DailyVotes: 3} })
+	s := newSite(t, func(c *api.Config) {
+		c.Limits = api.Limits{RequestsPerMinute: 1000, BurstPerSecond: 10_000, VotesPerMinute: 4, DailyVotes: 3}
+	})
 	s.join("mira", "jonas", "eve")
 	s.login("eve", "eve.phone")
 	s.publish("mira", "one", "two", "three", "four", "own", "closed")
@@ -320,7 +322,12 @@ func TestOpenAPIHoldsForAnswers(t *testing.T) {
 		{"mira", "POST /api/auth/logout", "", nil},
 		{"mira", "POST /api/auth/logout", "", nil},
 		{"", "GET /healthz", "", nil}, {"", "GET /readyz", "", nil}, {"", "GET /health", "", nil}, {"", "GET /version", "", nil}, {"", "GET /metrics", "", nil},
-		{"", "GET /openapi.json", "", nil}, {"", "GET /docs", "", nil}, {"", "GET /docs/errors", "", nil}, {"", "GET /", "", nil}, {"", "GET " + style, "", nil}, {"", "GET /assets/none.css", "", nil},
+		{"", "GET /openapi.json", "", nil}, {"", "GET /docs", "", nil}, {"", "GET /docs/errors", "", nil}, {"", "GET " + style, "", nil}, {"", "GET /assets/none.css", "", nil},
+		{"", "GET /", "", nil}, {"", "GET /create", "", nil}, {"", "GET /sign-in", "", nil}, {"", "GET /sign-up", "", nil}, {"", "GET /me", "", nil}, {"", "GET /me/votes", "", nil}, {"", "GET /me/none", "", nil},
+		{"", "GET /sw.js", "", nil}, {"", "GET /manifest.webmanifest", "", nil},
+		{"", "GET /p/{one}", "", nil}, {"", "GET /p/5", "", nil}, {"", "GET /p/{one}?x=%", "", nil}, {"", "GET /embed/{one}", "", nil}, {"", "GET /embed/5", "", nil},
+		{"", "GET /p/{one}/image.png?v=3", "", nil}, {"", "GET /p/5/image.png", "", nil},
+		{"", "GET /oembed?url=http://example.com/p/{one}", "", nil}, {"", "GET /oembed?url=http://example.com/p/5", "", nil}, {"", "GET /oembed", "", nil}, {"", "GET /oembed?url=http://example.com/p/{one}&format=xml", "", nil},
 	} {
 		method, target, _ := strings.Cut(c.call, " ")
 		r := s.request(c.as, method, target, c.body, c.header...)

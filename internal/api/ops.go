@@ -108,41 +108,20 @@ func (s *server) version(c *call) error {
 
 // static is bytes that stay the same while the server runs. They are set before
 // it serves.
-type static struct {
-	body        []byte
-	contentType []string
-	tag         []string
-}
+type static struct{ web.File }
 
 func (f *static) set(body []byte, contentType []string) {
 	sum := sha256.Sum256(body)
-	*f = static{body, contentType, []string{`"` + hex.EncodeToString(sum[:12]) + `"`}}
+	*f = static{web.File{Type: contentType[0], Body: body, Tag: `"` + hex.EncodeToString(sum[:12]) + `"`}}
 }
 
 // serve answers with the bytes. A page may load what this server serves and
 // nothing else.
 func (f *static) serve(c *call) error {
 	h := c.header()
-	h["Etag"] = f.tag
 	h["Cache-Control"] = headerRevalidate
 	h["Content-Security-Policy"] = headerOwnFiles
-	if matches(c.g.Request.Header["If-None-Match"], f.tag[0]) {
-		c.send(http.StatusNotModified, nil, nil)
-		return nil
-	}
-	c.send(http.StatusOK, f.contentType, f.body)
-	return nil
-}
-
-// asset serves a file whose path names its content.
-func asset(c *call) error {
-	f, ok := web.Asset(c.g.Param("file"))
-	if !ok {
-		return domain.E(domain.CodeNotFound, "There is no such path.")
-	}
-	c.header()["Cache-Control"] = headerImmutable
-	c.send(http.StatusOK, []string{f.Type}, f.Body)
-	return nil
+	return c.sendFile(f.File)
 }
 
 // foreign serves what writes its answer by itself.
@@ -156,6 +135,5 @@ func foreign(h http.Handler) func(*call) error {
 
 var (
 	headerRevalidate = []string{"no-cache"}
-	headerImmutable  = []string{"public, max-age=31536000, immutable"}
 	headerOwnFiles   = []string{"default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"}
 )

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -53,6 +54,7 @@ var refusals = map[domain.Code]refusal{
 	domain.CodeDailyVoteLimit:      {429, "Daily vote limit", 0, "All votes of today are cast; the next day begins at midnight UTC. Skipping is still possible."},
 	domain.CodeDailyPollLimit:      {429, "Daily poll limit", 0, "All polls of today are published; the next day begins at midnight UTC."},
 	domain.CodeInternal:            {500, "Internal error", 0, "Something went wrong here. It was logged under the request id."},
+	domain.CodeNotImplemented:      {501, "Not implemented", 0, "The answer is not available in this format."},
 	domain.CodeOverloaded:          {503, "Overloaded", time.Second, "Too much is waiting already; nothing happened. Repeat in a moment."},
 	domain.CodeUnavailable:         {503, "Unavailable", 2 * time.Second, "Storage cannot be reached; nothing happened. Repeat in a moment."},
 	domain.CodeConflict:            {503, "Conflict", time.Second, "Others were in the way; nothing happened. Repeat in a moment."},
@@ -164,6 +166,17 @@ func (s *server) refuse(c *call, err error, extra string) {
 		h["Connection"] = headerClose // what is left of the body is not read
 	}
 	h["Cache-Control"] = headerNoStore
+	if c.wantsPage() {
+		if body, err := s.site.NoticePage(c.notice(e, r)); err == nil {
+			h["Vary"] = append(slices.Clone(h["Vary"]), "Accept")
+			h["Content-Security-Policy"] = headerOwnFiles
+			if c.route.path == embedPath {
+				h["Content-Security-Policy"] = headerNotice
+			}
+			c.send(r.status, headerHTML, body)
+			return
+		}
+	}
 	c.out = appendProblem(c.out[:0], e, c.id, extra)
 	c.send(r.status, headerProblem, c.out)
 }

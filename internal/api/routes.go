@@ -22,6 +22,9 @@ type endpoint struct {
 	metrics *endpointMetrics
 }
 
+// unmatched is the route of what is in no row.
+const unmatched = "unmatched"
+
 type access uint8
 
 const (
@@ -40,6 +43,7 @@ const (
 // routes returns the whole route table. A GET answers HEAD too.
 func (s *server) routes(c Config) ([]endpoint, error) {
 	const get, post, patch, del = http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete
+	shell := s.shown(s.site.Shell())
 	table := []endpoint{
 		{post, "/api/auth/register", anyone, requests, needBody, s.register, nil, nil},
 		{post, "/api/auth/login", anyone, requests, needBody, s.login, nil, nil},
@@ -77,8 +81,20 @@ func (s *server) routes(c Config) ([]endpoint, error) {
 		{get, "/openapi.json", anyone, free, noBody, s.openapi.serve, nil, nil},
 		{get, "/docs", anyone, free, noBody, s.docs.serve, nil, nil},
 		{get, errorPage, anyone, free, noBody, s.codes.serve, nil, nil},
-		{get, "/", anyone, free, noBody, s.index.serve, nil, nil},
-		{get, "/assets/{file}", anyone, free, noBody, asset, nil, nil},
+
+		{get, "/", anyone, pages, noBody, shell, nil, nil},
+		{get, "/create", anyone, pages, noBody, shell, nil, nil},
+		{get, "/sign-in", anyone, pages, noBody, shell, nil, nil},
+		{get, "/sign-up", anyone, pages, noBody, shell, nil, nil},
+		{get, "/me", anyone, pages, noBody, shell, nil, nil},
+		{get, "/me/{view}", anyone, pages, noBody, ownViews(shell), nil, nil},
+		{get, pollPath, anyone, pages, noBody, s.pollPage, nil, nil},
+		{get, "/p/{id}/image.png", anyone, pages, noBody, s.shareImage, nil, nil},
+		{get, embedPath, anyone, pages, noBody, s.embedPage, nil, nil},
+		{get, "/oembed", anyone, pages, noBody, s.oEmbed, nil, nil},
+		{get, "/sw.js", anyone, free, noBody, s.worker, nil, nil},
+		{get, "/manifest.webmanifest", anyone, free, noBody, s.manifest, nil, nil},
+		{get, "/assets/{file}", anyone, free, noBody, s.asset, nil, nil},
 	}
 	if c.MetricsPath != "" && !c.MetricsElsewhere {
 		taken := slices.ContainsFunc(table, func(e endpoint) bool { return e.path == c.MetricsPath })
@@ -96,7 +112,10 @@ func (e *endpoint) operator(c Config) bool {
 	return e.path == c.MetricsPath || slices.Contains([]string{"/healthz", "/readyz", "/health", "/version"}, e.path)
 }
 
-// ginPath turns {name} into Gin's :name.
+// ginPath turns {name} into Gin's :name. A file may be in folders.
 func ginPath(path string) string {
+	if rest, ok := strings.CutSuffix(path, "/{file}"); ok {
+		return rest + "/*file"
+	}
 	return strings.NewReplacer("{", ":", "}", "").Replace(path)
 }

@@ -405,6 +405,20 @@ type statsShape struct {
 	UpdatedAt  time.Time     `json:"updatedAt"`
 }
 
+// oEmbedShape has the names of its standard.
+type oEmbedShape struct {
+	Type         string `json:"type" enum:"rich"`
+	Version      string `json:"version" enum:"1.0"`
+	Title        string `json:"title"`
+	AuthorName   string `json:"author_name,omitempty"`
+	ProviderName string `json:"provider_name"`
+	ProviderURL  string `json:"provider_url"`
+	CacheAge     int    `json:"cache_age" doc:"Seconds."`
+	HTML         string `json:"html" doc:"An iframe."`
+	Width        int    `json:"width" minimum:"1"`
+	Height       int    `json:"height" minimum:"1"`
+}
+
 type statsListShape struct {
 	Items []statsShape `json:"items" maxItems:"100"`
 }

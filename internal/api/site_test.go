@@ -149,7 +149,7 @@ func newSite(t testing.TB, change func(*api.Config)) *site {
 	store := s.store
 	c := api.Config{
 		Store: store, Clock: s.clock, Logger: logger, Registry: s.registry, MetricsPath: "/metrics",
-		Limiter: memory.NewLimiter(memory.LimiterOptions{Clock: s.clock}),
+		Limiter: memory.NewLimiter(memory.LimiterOptions{Clock: s.clock}), Draw: drawn,
 	}
 	if change != nil {
 		change(&c)

@@ -151,7 +151,7 @@ func (a *App) build(c config.Config, o Options) api.Config {
 		Account: a.account, Store: e.store, Limiter: e.limiter,
 		Clock: o.Clock, Logger: o.Logger, Registry: a.registry, Draining: a.draining.Load,
 		MetricsPath: c.Metrics.Path, MetricsElsewhere: c.Server.AdminPort != 0,
-		TrustedProxies: c.Server.TrustedProxies, CORSOrigins: c.Server.CORSOrigins,
+		PublicURL: c.Server.PublicURL, TrustedProxies: c.Server.TrustedProxies, CORSOrigins: c.Server.CORSOrigins,
 		OperatorOnly: !c.HasRole(config.RoleAPI), WriteTimeout: c.Server.WriteTimeout,
 		Limits: api.Limits{
 			RequestsPerMinute: c.Limits.RequestsPerMinute, VotesPerMinute: c.Limits.VotesPerMinute,

@@ -46,6 +46,7 @@ const (
 	CodeSchemaOutdated      Code = "schema_outdated" // migrations are missing
 	CodeTimeout             Code = "request_timeout" // the client sent its body too slowly
 	CodeConflict            Code = "conflict"        // others were in the way; repeated inside, never shown
+	CodeNotImplemented      Code = "not_implemented" // a format that a standard knows and this server does not
 	CodeInternal            Code = "internal"
 )
 

@@ -8,12 +8,12 @@ import { isSignedIn, votesLeft } from './session.js';
 import { ago, number, t } from './texts.js';
 import { hueOf, say } from './ui.js';
 
-/** @typedef {import('./types.js').Poll} Poll */
+/** @typedef {import('../types.js').Poll} Poll */
 
 /**
  * The counts to show: those known, and the person's own vote at once. Counts
- * never fall, so while a vote is under way the higher of what was there with it
- * and what the server tells is never too much for long.
+ * never fall, so the higher of what was there with it and what the server tells
+ * is never too much for long, and hides that a vote is counted before it shows.
  * @param {Poll} poll
  * @returns {{counts: number[], total: number, skips: number | null, known: boolean}}
  */
@@ -21,7 +21,7 @@ export function countsOf(poll) {
   const stats = statsOf(poll.id).value;
   const mine = choiceOf(poll.id).value;
   const counts = poll.options.map((_, i) => stats?.votes[i]?.count ?? 0);
-  if (mine && mine.optionIndex !== null && mine.state === 'sending') {
+  if (mine && mine.optionIndex !== null && (mine.state === 'sending' || mine.base)) {
     const before = mine.base?.votes[mine.optionIndex]?.count ?? 0;
     counts[mine.optionIndex] = Math.max(counts[mine.optionIndex], before + 1);
   }
@@ -58,7 +58,7 @@ export function Card({ poll, reveal = false, level = 2, showKeys = true }) {
   const size = length > 200 ? 'xs' : length > 110 ? 's' : length > 60 ? 'm' : 'l';
   return html`<article class="card ${results ? 'res' : ''} ${voted ? 'voted' : ''}" aria-labelledby=${title} style=${{ '--hue': String(hueOf(poll.tags[0] ?? '')) }}>
     <div class="meta">
-      ${poll.tags.slice(0, 3).map((tag) => html`<a class="tag" key=${tag} href=${`/?tag=${encodeURIComponent(tag)}`}>#<bdi>${tag}</bdi></a>`)}
+      ${poll.tags.slice(0, 3).map((tag) => html`<a class="tag" key=${tag} href=${`/?tag=${encodeURIComponent(tag)}`}><bdi>#${tag}</bdi></a>`)}
       <span class="by">${poll.author && html`<bdi>${poll.author.username}</bdi>, `}<time dateTime=${poll.createdAt}>${ago(poll.createdAt)}</time></span>
       <span class="live ${isLive.value && !isGone ? '' : 'still'}" title=${t(isLive.value ? 'live' : 'notLive')}>${number(total)}<span class="sr"> ${t('votesWord', { count: total })}</span></span>
     </div>

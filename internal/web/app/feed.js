@@ -18,7 +18,7 @@ import { call, isSignedIn, user, votesLeft, votesPerDay } from './session.js';
 import { number, t } from './texts.js';
 import { isCalm, Loading, Logo, reason } from './ui.js';
 
-/** @typedef {import('./types.js').Poll} Poll */
+/** @typedef {import('../types.js').Poll} Poll */
 /** @typedef {{tag: string, q: string, sort: 'new' | 'hot'}} Filter */
 /** @typedef {{poll: Poll} | 'limit'} Item */
 
@@ -71,6 +71,7 @@ async function restart() {
   loading = null;
   batch(() => {
     items.value = [];
+    heights.clear();
     active.value = 0;
     state.value = 'loading';
     owner = user.value?.id ?? null;
@@ -109,7 +110,7 @@ async function more() {
   }
 }
 
-/** The next page for the person who is signed in. @param {AbortSignal} signal @returns {Promise<import('./types.js').FeedPage>} */
+/** The next page for the person who is signed in. @param {AbortSignal} signal @returns {Promise<import('../types.js').FeedPage>} */
 async function personal(signal) {
   // What was just voted on or skipped must be told first: it is not to come back.
   if (waiting.value > 0 && !isStuck.value) await flush();
@@ -171,10 +172,13 @@ export const forgetFeed = (id) => database.del(keyOf(id));
 
 /** Puts the card of the daily limit where the visitor is. */
 function showLimit() {
-  if (votesLeft.value !== 0 || items.value.includes('limit') || !isSignedIn.value) return;
+  if (votesLeft.value !== 0 || items.value.includes('limit') || !isSignedIn.value || !isPlain()) return;
   const at = items.value.length === 0 ? 0 : active.value + (choiceOf(idAt(active.value)).value ? 1 : 0);
   items.value = items.value.toSpliced(at, 0, 'limit');
 }
+
+/** What is read out when a card comes into view. @param {Item | undefined} item */
+const titleOf = (item) => (item === undefined ? '' : item === 'limit' ? t('limit.title') : item.poll.title);
 
 /** @param {number} index */
 function idAt(index) {
@@ -187,7 +191,7 @@ let scroller = null;
 
 /** @param {number} index */
 function scrollTo(index) {
-  scroller?.children[index]?.scrollIntoView({ behavior: isCalm() ? 'instant' : 'smooth', block: 'start' });
+  scroller?.children[index]?.scrollIntoView({ behavior: isCalm() ? 'instant' : 'smooth', block: 'center' });
 }
 
 /** Where a key or button leads to: places passed on the way there were not swiped over. */
@@ -212,19 +216,40 @@ function skipAt(index) {
   if (isSignedIn.value && item && item !== 'limit' && choiceOf(item.poll.id).value === null) void skip(item.poll);
 }
 
-/** Another card came into view. @param {number} index */
+/** @type {number | undefined} */
+let settling;
+
+/** The height that a place had when it was drawn, px. @type {Map<number, number>} */
+const heights = new Map();
+
+/** Which place holds the middle of the view. @param {HTMLElement} root */
+function atCentre(root) {
+  const centre = root.scrollTop + root.clientHeight / 2;
+  let index = 0;
+  while (index + 1 < root.children.length && /** @type {HTMLElement} */ (root.children[index + 1]).offsetTop <= centre) index++;
+  return index;
+}
+
+/** Another card has come to rest in view. @param {number} index */
 function arrive(index) {
   const from = active.value;
-  if (index === from) return;
+  if (index === from || !scroller) return;
   if (heading === -1) for (let i = from; i < index; i++) skipAt(i); // swiped away
   if (index === heading) heading = -1;
+  for (let i = from - drawn; i <= from + drawn; i++) {
+    const place = /** @type {HTMLElement | undefined} */ (scroller.children[i]);
+    if (place) heights.set(i, place.offsetHeight);
+  }
+  const hadFocus = scroller.children[from]?.contains(document.activeElement);
   active.value = index;
+  if (hadFocus) scroller.focus({ preventScroll: true }); // what is out of view takes no keys
   if (state.value === 'more' && items.value.length - index <= ahead) void more();
 }
 
-const hasVoted = computed(() => {
-  const mine = choiceOf(idAt(active.value)).value;
-  return mine !== null && mine.optionIndex !== null;
+/** Whether going on skips the poll in view. */
+const isSkip = computed(() => {
+  const item = items.value[active.value];
+  return isSignedIn.value && item !== undefined && item !== 'limit' && choiceOf(item.poll.id).value === null;
 });
 
 /** @param {KeyboardEvent} event */
@@ -259,7 +284,7 @@ export function Feed() {
     scroller = list.current;
     if (owner !== (user.value?.id ?? null) || !isSame || state.value === 'failed') void restart();
     else {
-      scroller?.children[active.value]?.scrollIntoView({ behavior: 'instant', block: 'start' });
+      scroller?.children[active.value]?.scrollIntoView({ behavior: 'instant', block: 'center' });
       watch(pollsFrom(active.value - 5));
     }
     if (tags.value.length === 0) {
@@ -276,6 +301,12 @@ export function Feed() {
     };
   }, []);
 
+  // A session may end, or begin in another tab.
+  const id = user.value?.id ?? null;
+  useEffect(() => {
+    if (owner !== undefined && owner !== id) void restart();
+  }, [id]);
+
   // A link within the app changes the query only.
   useEffect(() => path.subscribe(() => {
     const tag = new URLSearchParams(location.search).get('tag') ?? '';
@@ -287,37 +318,43 @@ export function Feed() {
   useEffect(() => {
     const root = list.current;
     if (!root) return;
-    const seen = new IntersectionObserver((entries) => {
-      for (const entry of entries) {
-        if (entry.isIntersecting) arrive(Number(/** @type {HTMLElement} */ (entry.target).dataset.index));
-      }
-    }, { root, threshold: 0.6 });
-    for (const place of root.children) seen.observe(place);
+    const settle = () => {
+      clearTimeout(settling);
+      settling = setTimeout(() => arrive(atCentre(root)), 90);
+    };
     const halt = () => (heading = -1); // a finger or a wheel takes over
+    root.addEventListener('scroll', settle, { passive: true });
     for (const kind of ['touchstart', 'wheel']) root.addEventListener(kind, halt, { passive: true });
     return () => {
-      seen.disconnect();
+      clearTimeout(settling);
+      root.removeEventListener('scroll', settle);
       for (const kind of ['touchstart', 'wheel']) root.removeEventListener(kind, halt);
     };
-  }, [count, state.value]);
+  }, []);
 
+  // The last place is made anew with each page: the browser holds on to the place
+  // in view, and who waits in the last one is to see what came.
   return html`
+    <h1 class="sr">${t('feed')}</h1>
     <header class="head">
       <${Logo} />
       ${searching.value ? html`<${Search} />` : html`<${Chips} />`}
       <${Ring} />
     </header>
     <div class="feed" ref=${list} role="region" aria-label=${t('feed')} aria-busy=${state.value === 'loading' ? 'true' : 'false'} tabindex="0">
-      ${items.value.map((item, i) => html`<section class="slot" key=${item === 'limit' ? 'limit' : item.poll.id} data-index=${i}>
+      ${items.value.map((item, i) => html`<section class="slot" key=${item === 'limit' ? 'limit' : item.poll.id} inert=${i !== active.value}
+          style=${{ '--h': heights.has(i) && Math.abs(i - active.value) > drawn ? `${heights.get(i)}px` : 'auto' }}>
         ${Math.abs(i - active.value) <= drawn && (item === 'limit' ? html`<${LimitCard} />` : html`<${Card} poll=${item.poll} />`)}
       </section>`)}
-      <section class="slot" key="end" data-index=${count}><${EndCard} /></section>
+      <section class="slot" key=${`end ${count}`} inert=${active.value !== count}><${EndCard} /></section>
     </div>
+    <p class="sr" aria-live="polite">${titleOf(items.value[active.value])}</p>
     <nav class="actions" aria-label=${t('actions')}>
-      <button class="big" onClick=${() => (active.value >= count ? void more() : next())}>
-        ${active.value >= count ? t('again') : hasVoted.value || !isSignedIn.value || items.value[active.value] === 'limit' ? t('next') : t('skip')}
-        <kbd aria-hidden="true">${hasVoted.value ? '↓' : 'S'}</kbd>
-      </button>
+      ${active.value < count
+        ? html`<button class="big" onClick=${next}>${isSkip.value ? t('skip') : t('next')}<kbd aria-hidden="true">S</kbd></button>`
+        : isSignedIn.value
+          ? html`<button class="big" onClick=${state.value === 'end' ? restart : more}>${t(state.value === 'end' ? 'end.check' : 'again')}</button>`
+          : html`<a class="big" href="/sign-up">${t('signUp')}</a>`}
       <a class="ic" href="/create" aria-label=${t('create')}>+</a>
     </nav>`;
 }
@@ -325,7 +362,7 @@ export function Feed() {
 function Chips() {
   const { tag, sort } = filter.value;
   const chip = (/** @type {string} */ label, /** @type {boolean} */ on, /** @type {() => void} */ run) =>
-    html`<button class="chip" key=${label} aria-pressed=${on ? 'true' : 'false'} onClick=${run}>${label}</button>`;
+    html`<button class="chip" key=${label} aria-pressed=${on ? 'true' : 'false'} onClick=${run}><bdi>${label}</bdi></button>`;
   const listed = tag && !tags.value.includes(tag) ? [tag, ...tags.value] : tags.value;
   return html`<div class="chips" role="group" aria-label=${t('filter')}>
     <button class="chip" aria-label=${t('search')} onClick=${() => (searching.value = true)}>

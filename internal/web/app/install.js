@@ -3,12 +3,15 @@
 import { say } from './ui.js';
 import { t } from './texts.js';
 
+// A page takes no text for a script's address; this policy knows one address only.
+const policy = /** @type {any} */ (globalThis).trustedTypes?.createPolicy('vote', { createScriptURL: () => '/sw.js' });
+
 /** Starts the service worker, and offers a new version of the app when there is one. */
 export async function install() {
   /** @type {ServiceWorkerRegistration} */
   let registration;
   try {
-    registration = await navigator.serviceWorker.register('/sw.js');
+    registration = await navigator.serviceWorker.register(policy ? policy.createScriptURL('') : '/sw.js');
   } catch (error) {
     console.warn(error); // the app works without, but needs a network to open
     return;

@@ -5,6 +5,7 @@ import { html, render } from 'htm/preact';
 import { useEffect, useState } from 'preact/hooks';
 import { effect, signal, untracked } from '@preact/signals';
 import { Feed } from './feed.js';
+import { Refused } from './http.js';
 import * as outbox from './outbox.js';
 import { helping, sharing, takeIntent, welcoming } from './overlays.js';
 import { watch } from './results.js';
@@ -13,7 +14,7 @@ import { isSignedIn, loadProfile, user } from './session.js';
 import { speakPreferred, t } from './texts.js';
 import { Head, Loading, Messages, reason, say } from './ui.js';
 
-/** @typedef {import('./types.js').Poll} Poll */
+/** @typedef {import('../types.js').Poll} Poll */
 
 /** Pages and dialogs that are loaded when first shown. */
 const parts = {
@@ -98,7 +99,7 @@ function onEntry() {
   });
   loadProfile().catch((error) => {
     if (!isSignedIn.value) say(t('ended'), { label: t('signIn'), run: () => go('/sign-in') });
-    else if (navigator.onLine) say(reason(error));
+    else if (error instanceof Refused) say(reason(error));
   });
 }
 

@@ -11,8 +11,8 @@ import Settings from './settings.js';
 import { ago, dateTime, number, t } from './texts.js';
 import { Dialog, Head, Loading, say, Title } from './ui.js';
 
-/** @typedef {import('./types.js').Profile} Profile */
-/** @typedef {import('./types.js').Poll & {state: 'open' | 'closed' | 'hidden'}} OwnPoll */
+/** @typedef {import('../types.js').Profile} Profile */
+/** @typedef {import('../types.js').Poll & {state: 'open' | 'closed' | 'hidden'}} OwnPoll */
 /** @typedef {{pollId: number, title: string | null, optionIndex?: number, option?: string | null, createdAt: string}} Past */
 /** @typedef {{id: number, type: string, pollId: number, title: string | null, votes: number, createdAt: string}} Notification */
 
@@ -81,10 +81,10 @@ const Entry = ({ id, title, children }) => html`
  * @param {boolean} isVote
  */
 function useChoices(isVote) {
-  const [choices, setChoices] = useState(/** @type {import('./types.js').Choice[]} */ ([]));
+  const [choices, setChoices] = useState(/** @type {import('../types.js').Choice[]} */ ([]));
   const count = waiting.value;
   useEffect(() => {
-    queued().then((queue) => setChoices((now) => {
+    queued(Number(user.value?.id)).then((queue) => setChoices((now) => {
       const there = new Set(now.map(({ key }) => key));
       return [...now, ...queue.filter(({ key, optionIndex }) => (optionIndex !== null) === isVote && !there.has(key))];
     }), console.error);

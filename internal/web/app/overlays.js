@@ -2,7 +2,7 @@
 
 import { signal } from '@preact/signals';
 
-/** @typedef {import('./types.js').Poll} Poll */
+/** @typedef {import('../types.js').Poll} Poll */
 
 /** The poll that is being shared. */
 export const sharing = signal(/** @type {Poll | null} */ (null));

@@ -5,7 +5,7 @@
 
 import { signal } from '@preact/signals';
 
-/** @typedef {import('./types.js').Stats} Stats */
+/** @typedef {import('../types.js').Stats} Stats */
 
 /** @type {Map<number, import('@preact/signals').Signal<Stats | null>>} */
 const known = new Map();
@@ -29,14 +29,20 @@ export function learn(stats) {
 /** Whether the stream is connected: what is shown moves by itself. */
 export const isLive = signal(false);
 
-/** Polls that the stream said are gone. */
+/** Polls that take no votes any more, as the stream or a refusal said. */
 export const gone = signal(/** @type {ReadonlySet<number>} */ (new Set()));
+
+/** @param {number} pollId */
+export function lose(pollId) {
+  if (!gone.peek().has(pollId)) gone.value = new Set(gone.peek()).add(pollId);
+}
 
 const most = 100; // polls that the server takes in one stream
 
 /** @type {EventSource | null} */
 let source = null;
-let watched = '';
+/** @type {number[]} */
+let watched = [];
 /** @type {number | undefined} */
 let again;
 let tries = 0;
@@ -46,11 +52,19 @@ let tries = 0;
  * @param {number[]} pollIds
  */
 export function watch(pollIds) {
-  const wanted = pollIds.slice(-most).join(',');
-  if (wanted === watched) return;
+  const wanted = pollIds.filter((id) => !gone.peek().has(id)).slice(-most);
+  if (wanted.join() === watched.join()) return;
   watched = wanted;
   tries = 0;
   connect();
+}
+
+/**
+ * Connects anew. For who saw that the server does not answer: nothing tells a
+ * stream that is dead from one that has no news.
+ */
+export function renew() {
+  if (isLive.peek()) connect();
 }
 
 function disconnect() {
@@ -62,15 +76,19 @@ function disconnect() {
 
 function connect() {
   disconnect();
-  if (!watched || document.hidden || !navigator.onLine) return;
-  const mine = (source = new EventSource(`/api/stream?polls=${watched}`));
+  if (watched.length === 0 || document.hidden || !navigator.onLine) return;
+  const mine = (source = new EventSource(`/api/stream?polls=${watched.join()}`));
   mine.onopen = () => {
     tries = 0;
     isLive.value = true;
   };
   mine.addEventListener('stats', (event) => learn(JSON.parse(event.data)));
   mine.addEventListener('gone', (event) => {
-    gone.value = new Set(gone.value).add(JSON.parse(event.data).pollId);
+    const { pollId } = JSON.parse(event.data);
+    lose(pollId);
+    watched = watched.filter((id) => id !== pollId);
+    // The server ends a stream that has no poll left, and refuses another one.
+    if (watched.length === 0) disconnect();
   });
   mine.onerror = () => {
     isLive.value = false;
@@ -81,7 +99,12 @@ function connect() {
   };
 }
 
-// A page that nobody sees needs no stream.
+// A page that nobody sees needs no stream. One that is left is not always hidden
+// first, and one that was left may be shown again as it was.
 document.addEventListener('visibilitychange', () => (document.hidden ? disconnect() : connect()));
+addEventListener('pagehide', disconnect);
+addEventListener('pageshow', (event) => {
+  if (event.persisted) connect();
+});
 addEventListener('online', connect);
 addEventListener('offline', disconnect);

@@ -22,12 +22,6 @@ export function go(to, { replace = false } = {}) {
   path.value = location.pathname;
 }
 
-/** Goes back to where the visitor came from in the app, else to the feed. */
-export function back() {
-  if (history.length > 1 && document.referrer.startsWith(location.origin)) history.back();
-  else go('/');
-}
-
 const pages = /^\/(create|sign-in|sign-up|me(\/(votes|skips|polls|notifications|settings))?|p\/\d+)?$/;
 
 addEventListener('popstate', () => (path.value = location.pathname));

@@ -11,8 +11,8 @@
 import { batch, computed, signal } from '@preact/signals';
 import { Refused, send } from './http.js';
 
-/** @typedef {import('./types.js').Session} Session */
-/** @typedef {import('./types.js').Profile} Profile */
+/** @typedef {import('../types.js').Session} Session */
+/** @typedef {import('../types.js').Profile} Profile */
 
 const kept = 'vote.user';
 const web = { 'x-vote-client': 'web' };
@@ -114,27 +114,35 @@ async function token(refused) {
         if (error instanceof Refused && (error.status === 401 || error.status === 403)) leave();
         throw error;
       }
-      if (user.value?.id !== before) location.reload(); // another tab signed in as somebody else
+      if (user.value?.id !== before) location.reload(); // another page signed in as somebody else
     });
   }
   return access?.token;
 }
 
 /**
- * Sends a request as the person who is signed in. Throws like `send`; when the
- * session has ended, {@link Refused} with status 401, and nobody is signed in.
+ * Sends a request as the person who is signed in, and as nobody else, whoever
+ * signs in meanwhile. Throws like `send`; when the session has ended,
+ * {@link Refused} with status 401, and that person is not signed in any more.
  * @param {string} method
  * @param {string} path
  * @param {{body?: unknown, headers?: Record<string, string>, signal?: AbortSignal, patience?: number}} [options]
  */
 export async function call(method, path, options) {
-  const first = await token();
+  const who = user.peek()?.id;
+  /** @param {string} [refused] */
+  const theirs = async (refused) => {
+    const good = await token(refused);
+    if (user.peek()?.id !== who) throw new Refused(401, { code: 'unauthorized' }, 0);
+    return good;
+  };
+  const first = await theirs();
   try {
     return await send(method, path, { ...options, token: first });
   } catch (error) {
     if (!(error instanceof Refused) || error.status !== 401) throw error;
   }
-  return send(method, path, { ...options, token: await token(first) });
+  return send(method, path, { ...options, token: await theirs(first) });
 }
 
 /**

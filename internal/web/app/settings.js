@@ -13,7 +13,7 @@ import { call, erase, isSignedIn, signOut, user } from './session.js';
 import { choose, dateTime, language, languages, t } from './texts.js';
 import { Dialog, reason, say } from './ui.js';
 
-/** @typedef {import('./types.js').Profile} Profile */
+/** @typedef {import('../types.js').Profile} Profile */
 /** @typedef {{id: string, createdAt: string, current: boolean}} Device a session */
 
 const rules = { username: usernameFault, email: emailFault, password: passwordFault };

@@ -35,9 +35,18 @@ function setFormats(tag) {
   relative = new Intl.RelativeTimeFormat(tag, { numeric: 'auto', style: 'short' });
 }
 
+/** The language chosen before, if the browser lets this page remember any. */
+function remembered() {
+  try {
+    return localStorage.getItem(kept);
+  } catch {
+    return null;
+  }
+}
+
 /** Speaks the language chosen before, else the first of the browser's that there is. */
 export function speakPreferred() {
-  const wanted = [localStorage.getItem(kept), ...navigator.languages].map((tag) => tag?.split('-')[0] ?? '');
+  const wanted = [remembered(), ...navigator.languages].map((tag) => tag?.split('-')[0] ?? '');
   return speak(wanted.find((tag) => Object.hasOwn(languages, tag)) ?? 'en');
 }
 

@@ -6,7 +6,7 @@ import { go } from './router.js';
 import { t } from './texts.js';
 import { Dialog } from './ui.js';
 
-/** @param {{intent: {poll: import('./types.js').Poll, optionIndex: number}}} props */
+/** @param {{intent: {poll: import('../types.js').Poll, optionIndex: number}}} props */
 export default function Welcome({ intent }) {
   const leave = (/** @type {string} */ to) => {
     keepIntent(intent);

@@ -213,6 +213,40 @@ export default {
   'welcome.title': 'One step and your vote counts',
   'welcome.text': 'Your choice is kept: “{option}”.',
 
+  // The page of a poll
+  'poll.feed': 'To the feed',
+  'poll.none': 'This poll is not here',
+  'poll.noneText': 'The link may be wrong, or the poll was taken away.',
+  'poll.yours': 'Your polls',
+
+  // Votes over time
+  'chart.title': 'Votes over time',
+  'chart.hour': 'Hours',
+  'chart.day': 'Days',
+  'chart.none': 'No votes yet',
+  'chart.gist': 'Votes for each option added up, from {from} to {to}: {total} in all, {count} for “{option}”, which leads.',
+  'chart.now': 'now',
+  'chart.rest': { one: 'and {count} more option, drawn thin', other: 'and {count} more options, drawn thin' },
+  'chart.table': 'As a table',
+  'chart.hourCaption': 'New votes in each hour that had any',
+  'chart.dayCaption': 'New votes on each day (UTC) that had any',
+  'chart.time': 'Time',
+  'chart.all': 'All',
+
+  // Passing a poll on
+  'share.link': 'Link',
+  'share.copy': 'Copy',
+  'share.copied': 'Copied',
+  'share.other': 'Share with an app',
+  'share.code': 'QR code of the link',
+  'share.image': 'Picture',
+  'share.imageAlt': 'The poll “{title}” with its results, as a picture',
+  'share.save': 'Save the picture',
+  'share.frame': 'On your page',
+  'share.frameText': 'HTML',
+  'embed.vote': 'Vote on Vote',
+  'embed.open': 'Open on Vote',
+
   // Keys
   'help.title': 'Keys',
   'help.digits': 'Vote for an option',

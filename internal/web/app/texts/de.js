@@ -1,0 +1,106 @@
+// Deutsch.
+
+export default {
+  home: 'Vote, zu den Umfragen',
+  close: 'Schließen',
+  loading: 'Wird geladen',
+  now: 'gerade eben',
+  percent: '{n} %',
+
+  // The feed
+  feed: 'Umfragen',
+  actions: 'Aktionen',
+  filter: 'Filter',
+  new: 'Neu',
+  hot: 'Angesagt',
+  popular: 'Beliebt',
+  search: 'Suchen',
+  searchHint: 'Umfragen suchen',
+  skip: 'Überspringen',
+  next: 'Weiter',
+  again: 'Noch einmal',
+  create: 'Umfrage erstellen',
+  me: 'Deine Seite',
+  signIn: 'Anmelden',
+  signUp: 'Konto anlegen',
+  signOut: 'Abmelden',
+  votesLeft: { one: 'Heute noch {count} Stimme', other: 'Heute noch {count} Stimmen' },
+
+  // A card
+  final: 'Eine Wahl, endgültig',
+  yourVote: 'Deine Stimme',
+  share: 'Teilen',
+  live: 'Live',
+  notLive: 'Gerade nicht live',
+  gone: 'Diese Umfrage ist geschlossen',
+  votesWord: { one: 'Stimme', other: 'Stimmen' },
+  countVotes: { one: '{count} Stimme', other: '{count} Stimmen' },
+  countSkips: { one: '{count}-mal übersprungen', other: '{count}-mal übersprungen' },
+
+  // The ends of the feed
+  'limit.title': 'Das war alles für heute',
+  'limit.text': { one: 'Deine {count} Stimme des Tages ist abgegeben. Überspringen und umsehen kannst du weiter.', other: 'Deine {count} Stimmen des Tages sind abgegeben. Überspringen und umsehen kannst du weiter.' },
+  'limit.until': 'Neue Stimmen in {hours} Std. {minutes} Min.',
+  'end.title': 'Du hast alles gesehen',
+  'end.text': 'Es gibt nichts mehr, worüber du nicht abgestimmt oder was du nicht übersprungen hast. Willst du selbst etwas fragen?',
+  'end.check': 'Nach neuen Umfragen sehen',
+  'end.all': 'Alle Umfragen',
+  'end.nothing': 'Nichts gefunden',
+  'end.nothingText': 'Keine Umfrage, die du noch nicht gesehen hast, passt dazu.',
+  'end.visitor': 'Es gibt noch viel mehr',
+  'end.visitorText': 'Mit einem Konto stimmst du ab, siehst jede Umfrage nur einmal und kannst selbst fragen.',
+  'end.offline': 'Kein Netz',
+  'end.offlineText': 'Was du jetzt tust, wird aufbewahrt und gesendet, sobald du wieder Netz hast.',
+  'end.failed': 'Das hat nicht geklappt',
+
+  // Votes on their way
+  offline: 'Kein Netz',
+  'offline.waiting': { one: 'Kein Netz. {count} Eingabe ist aufbewahrt und wird gesendet.', other: 'Kein Netz. {count} Eingaben sind aufbewahrt und werden gesendet.' },
+  waiting: { one: '{count} Eingabe wartet aufs Senden', other: '{count} Eingaben warten aufs Senden' },
+  replayed: { one: '{count} Eingabe wurde gesendet und gezählt', other: '{count} Eingaben wurden gesendet und gezählt' },
+  counted: 'Deine Stimme für „{option}“ ist gesendet',
+  ended: 'Deine Sitzung ist beendet. Was nicht gesendet ist, bleibt aufbewahrt.',
+  'refused.already_voted': 'Über „{title}“ hattest du schon abgestimmt. Die erste Stimme zählt.',
+  'refused.poll_closed': '„{title}“ wurde geschlossen. Deine Stimme wurde nicht gezählt.',
+  'refused.not_found': '„{title}“ gibt es nicht mehr. Deine Stimme wurde nicht gezählt.',
+  'refused.daily_vote_limit': 'An diesem Tag war keine Stimme mehr übrig. Deine Stimme zu „{title}“ wurde nicht gezählt.',
+  'refused.not_kept': 'Dein Browser konnte deine Eingabe zu „{title}“ nicht aufbewahren. Sie wurde nicht gesendet.',
+  'refused.other': 'Deine Stimme zu „{title}“ wurde nicht gezählt.',
+
+  // Errors, by the codes of the API
+  'error.offline': 'Kein Netz.',
+  'error.noAnswer': 'Der Server antwortet nicht. Versuche es gleich noch einmal.',
+  'error.internal': 'Bei uns ist etwas schiefgegangen.',
+  'error.busy': 'Der Server ist ausgelastet. Versuche es gleich noch einmal.',
+  'error.rate_limited': { one: 'Zu schnell. In {count} Sekunde geht es weiter.', other: 'Zu schnell. In {count} Sekunden geht es weiter.' },
+  'error.invalid_credentials': 'E-Mail-Adresse und Passwort passen nicht zusammen.',
+  'error.wrong_password': 'Das ist nicht dein Passwort.',
+  'error.banned': 'Dieses Konto wurde gesperrt.',
+  'error.email_taken': 'Zu dieser E-Mail-Adresse gibt es schon ein Konto.',
+  'error.username_taken': 'Dieser Name ist vergeben.',
+  'error.not_found': 'Diese Umfrage gibt es nicht.',
+  'error.poll_closed': 'Diese Umfrage ist geschlossen.',
+  'error.has_votes': 'Eine Umfrage mit Stimmen bleibt bestehen.',
+  'error.daily_vote_limit': 'Du hast heute alle Stimmen abgegeben. Um Mitternacht UTC gibt es neue.',
+  'error.daily_poll_limit': 'Du hast heute alle Umfragen erstellt, die möglich sind. Versuche es morgen wieder.',
+  'error.invalid': 'Etwas stimmt noch nicht.',
+  'error.invalid_option': 'Diese Antwort gibt es nicht.',
+  'error.already_voted': 'Darüber hast du schon abgestimmt.',
+  'error.unauthorized': 'Melde dich zuerst an.',
+
+  // Updates of the app
+  update: 'Es gibt eine neue Version.',
+  'update.now': 'Neu laden',
+
+  // Asking a visitor to sign in
+  'welcome.title': 'Ein Schritt, und deine Stimme zählt',
+  'welcome.text': 'Deine Wahl ist aufbewahrt: „{option}“.',
+
+  // Keys
+  'help.title': 'Tasten',
+  'help.digits': 'Für eine Antwort stimmen',
+  'help.skip': 'Überspringen, nach der Stimme weiter',
+  'help.arrows': 'Bewegen, ohne zu überspringen',
+  'help.search': 'Suchen',
+  'help.help': 'Diese Hilfe',
+};
