@@ -25,7 +25,7 @@ const poll = await eventually('the conversation has begun', async () => {
   const { polls } = await watcher.call('GET', '/api/polls?limit=100')
   const grows = polls.length === before
   before = polls.length
-  const [best] = polls.toSorted((/** @type {{totalVotes: number}} */ a, /** @type {{totalVotes: number}} */ b) => b.totalVotes - a.totalVotes)
+  const [best] = [...polls].sort((/** @type {{totalVotes: number}} */ a, /** @type {{totalVotes: number}} */ b) => b.totalVotes - a.totalVotes)
   return grows && best?.totalVotes >= 3 ? best : undefined
 })
 

@@ -24,7 +24,7 @@ const voters = 40
 async function life (server) {
   const jonas = await server.user('jonas')
   const crowd = await Promise.all(Array.from({ length: voters }, () => server.user()))
-  for (const { title, options, tags, shares } of polls.toReversed()) {
+  for (const { title, options, tags, shares } of [...polls].reverse()) {
     const poll = await jonas.call('POST', '/api/polls', { title, options, tags })
     await Promise.all(crowd.map((voter, i) => {
       let left = (i * 37 + 11) % 100
