@@ -87,6 +87,7 @@ var modules = []struct {
 	{"modernc.org/sqlite", []string{"internal/engine/sqlite"}},
 	{"modernc.org/libc", []string{"internal/engine/sqlite"}}, // the C memory of the former
 	{"zombiezen.com/go/sqlite", []string{"internal/engine/sqlite"}},
+	{"github.com/andybalholm/brotli", []string{"internal/web", "test"}},
 	{"github.com/gofrs/flock", []string{"internal/engine/sqlite"}},
 	{"github.com/jackc/pgx", []string{"internal/engine/postgres", "internal/testservers", "loadtest"}}, // testservers, loadtest: make databases of their own
 	{"github.com/pressly/goose", []string{"internal/engine/sqlite", "internal/engine/postgres"}},

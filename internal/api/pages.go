@@ -40,7 +40,6 @@ const typeManifest = "application/manifest+json"
 var (
 	headerImmutable  = []string{"public, max-age=31536000, immutable"}
 	headerImageAge   = []string{"public, max-age=60, stale-while-revalidate=600"}
-	headerGzip       = []string{"gzip"}
 	headerPNG        = []string{"image/png"}
 	headerSameOrigin = []string{"same-origin"}
 	headerAnySite    = []string{"cross-origin"}
@@ -53,11 +52,17 @@ var (
 // sendFile answers with a file, unless the client has it.
 func (c *call) sendFile(f web.File) error {
 	h, body, tag := c.header(), f.Body, f.Tag
-	if f.Gzip != nil {
+	if f.Packs() {
 		h["Vary"] = append(slices.Clone(h["Vary"]), "Accept-Encoding")
-		if acceptsGzip(c.g.Request.Header["Accept-Encoding"]) {
-			h["Content-Encoding"] = headerGzip
-			body, tag = f.Gzip, strings.TrimSuffix(tag, `"`)+`-gzip"`
+		for _, coding := range web.Codings {
+			if !accepts(c.g.Request.Header["Accept-Encoding"], coding) {
+				continue
+			}
+			if packed := f.In(coding); packed != nil {
+				h["Content-Encoding"] = []string{coding}
+				body, tag = packed, strings.TrimSuffix(tag, `"`)+"-"+coding+`"`
+				break
+			}
 		}
 	}
 	h["Etag"] = []string{tag}
@@ -70,13 +75,13 @@ func (c *call) sendFile(f web.File) error {
 	return nil
 }
 
-// acceptsGzip reports whether an Accept-Encoding header names gzip and does not
+// accepts reports whether an Accept-Encoding header names a coding and does not
 // rule it out.
-func acceptsGzip(header []string) bool {
+func accepts(header []string, wanted string) bool {
 	for _, line := range header {
 		for item := range strings.SplitSeq(line, ",") {
 			coding, params, _ := strings.Cut(item, ";")
-			if strings.EqualFold(strings.TrimSpace(coding), "gzip") {
+			if strings.EqualFold(strings.TrimSpace(coding), wanted) {
 				quality, given := strings.CutPrefix(strings.ReplaceAll(params, " ", ""), "q=")
 				return !given || strings.Trim(quality, "0.") != ""
 			}

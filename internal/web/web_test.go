@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"github.com/andybalholm/brotli"
 )
 
 // site returns the site of this program.
@@ -155,25 +157,35 @@ func TestModulePreloads(t *testing.T) {
 	}
 }
 
-func TestGzip(t *testing.T) {
+func TestCodings(t *testing.T) {
 	t.Parallel()
 	s := site(t)
-	packed := 0
-	for name, f := range s.assets {
-		if f.Gzip == nil {
-			continue
+	readers := map[string]func(io.Reader) (io.Reader, error){
+		"gzip": func(r io.Reader) (io.Reader, error) { return gzip.NewReader(r) },
+		"br":   func(r io.Reader) (io.Reader, error) { return brotli.NewReader(r), nil },
+	}
+	for _, coding := range Codings {
+		packed := 0
+		for name, f := range s.assets {
+			small := f.In(coding)
+			if small == nil {
+				continue
+			}
+			packed++
+			r, err := readers[coding](bytes.NewReader(small))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if body, err := io.ReadAll(r); err != nil || !bytes.Equal(body, f.Body) || len(small) >= len(f.Body) || !f.Packs() {
+				t.Errorf("%s, %s: %d bytes packed, %d unpacked, %v", name, coding, len(small), len(body), err)
+			}
 		}
-		packed++
-		r, err := gzip.NewReader(bytes.NewReader(f.Gzip))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if body, err := io.ReadAll(r); err != nil || !bytes.Equal(body, f.Body) || len(f.Gzip) >= len(f.Body) {
-			t.Errorf("%s: %d bytes packed, %d unpacked, %v", name, len(f.Gzip), len(body), err)
+		if packed == 0 || s.Shell().In(coding) == nil {
+			t.Errorf("nothing is packed by %s", coding)
 		}
 	}
-	if packed == 0 || s.Shell().Gzip == nil {
-		t.Error("nothing is packed")
+	if f := newFile(mediaTypes[".png"], bytes.Repeat([]byte("a"), 1000)); f.Packs() || f.In("br") != nil {
+		t.Error("a picture is packed again")
 	}
 }
 

@@ -236,7 +236,7 @@ function Tags({ form }) {
   return html`<div class="field">
     <label for="f-tags">${t('create.tags')}</label>
     ${tags.length > 0 && html`<ul class="row tags">${tags.map((name) => html`<li key=${name}><button type="button" class="chip strong" aria-label=${t('create.untag', { tag: name })}
-      onClick=${() => { form.set({ tags: tags.filter((other) => other !== name) }, 'tags'); field(); }}>#<bdi>${name}</bdi> ×</button></li>`)}</ul>`}
+      onClick=${() => { form.set({ tags: tags.filter((other) => other !== name) }, 'tags'); field(); }}><bdi>#${name}</bdi> ×</button></li>`)}</ul>`}
     <input id="f-tags" dir="auto" autocomplete="off" autocapitalize="none" enterkeyhint="done" value=${tag}
       aria-invalid=${fault ? 'true' : undefined} aria-describedby=${fault ? 'f-tags-fault f-tags-hint' : 'f-tags-hint'}
       onInput=${(/** @type {InputEvent & {currentTarget: HTMLInputElement}} */ event) => (event.isComposing ? form.set({ tag: event.currentTarget.value }, 'tags') : take(event.currentTarget.value))}

@@ -20,17 +20,17 @@ export class Refused extends Error {
 /** No answer came: no network, no server, or too late. Whether the request did anything is unknown. */
 export class NoAnswer extends Error {}
 
-const patience = 15_000; // ms
+const usualPatience = 15_000; // ms
 
 /**
  * Sends a request and returns the answer's body: parsed JSON, text, or null.
  * Throws {@link Refused} or {@link NoAnswer}.
  * @param {string} method
  * @param {string} path
- * @param {{body?: unknown, token?: string | null, headers?: Record<string, string>, signal?: AbortSignal}} [options]
+ * @param {{body?: unknown, token?: string | null, headers?: Record<string, string>, signal?: AbortSignal, patience?: number}} [options] patience: ms
  * @returns {Promise<any>}
  */
-export async function send(method, path, { body, token, headers = {}, signal } = {}) {
+export async function send(method, path, { body, token, headers = {}, signal, patience = usualPatience } = {}) {
   /** @type {Record<string, string>} */
   const head = { accept: 'application/json', ...headers };
   if (body !== undefined) head['content-type'] = 'application/json';

@@ -145,11 +145,11 @@ async function choose(choice) {
 }
 
 /**
- * The choices of somebody that have no answer yet.
+ * Returns the choices of somebody that have no answer yet, oldest first.
  * @param {number} id
  * @returns {Promise<Choice[]>}
  */
-async function queued(id) {
+export async function queued(id) {
   /** @type {Choice[]} */
   let kept = [];
   try {

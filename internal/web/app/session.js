@@ -88,8 +88,12 @@ export async function signOut() {
   leave();
 }
 
-/** Forgets an account that the server has erased. */
-export function erased() {
+/**
+ * Has the server erase the account, and forgets it here.
+ * @param {string} password
+ */
+export async function erase(password) {
+  await call('DELETE', '/api/users/me', { body: { password }, headers: web });
   leave();
 }
 
@@ -122,7 +126,7 @@ async function token(refused) {
  * {@link Refused} with status 401, and that person is not signed in any more.
  * @param {string} method
  * @param {string} path
- * @param {{body?: unknown, headers?: Record<string, string>, signal?: AbortSignal}} [options]
+ * @param {{body?: unknown, headers?: Record<string, string>, signal?: AbortSignal, patience?: number}} [options]
  */
 export async function call(method, path, options) {
   const who = user.peek()?.id;
