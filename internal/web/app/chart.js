@@ -142,7 +142,7 @@ function Plot({ poll, series }) {
       <svg viewBox="0 0 100 100" preserveAspectRatio="none">
         ${ranked.map(({ i, last, points }, rank) => html`<path key=${i} class=${rank < named ? `line l${rank}` : 'line'}
           d=${`M0 ${y(base[i])}${points.map(([at, votes]) => `L${x(at)} ${y(votes)}`).join('')}`} />
-          ${rank < named && html`<path key=${`end-${i}`} class="end l${rank}" d=${`M100 ${y(last)}h0`} />`}`).reverse()}
+          ${rank < named && html`<path key=${`dot-${i}`} class="end l${rank}" d=${`M100 ${y(last)}h0`} />`}`).reverse()}
       </svg>
     </div>
     <div class="names">
@@ -182,7 +182,7 @@ function Table({ poll, series }) {
   const caption = t(`chart.${series.bucket}Caption`);
   return html`<details open=${isOpen}>
     <summary>${t('chart.table')}</summary>
-    <div class="wide" role="region" aria-label=${caption} tabindex="0">
+    <div class="scroll" role="region" aria-label=${caption} tabindex="0">
       <table>
         <caption>${caption}</caption>
         <thead><tr><th scope="col">${t('chart.time')}</th>${poll.options.map((option) => html`<th scope="col"><bdi>${option}</bdi></th>`)}<th scope="col">${t('chart.all')}</th></tr></thead>
