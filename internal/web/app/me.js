@@ -4,12 +4,13 @@ import { html } from 'htm/preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { Failure, Submit, useForm } from './forms.js';
 import { Refused } from './http.js';
-import { Failed, List } from './list.js';
+import { List } from './list.js';
 import { choiceOf, queued, waiting } from './outbox.js';
-import { call, isSignedIn, loadProfile, user, votesLeft, votesPerDay } from './session.js';
+import { WithProfile } from './profile.js';
+import { call, isSignedIn, user, votesLeft, votesPerDay } from './session.js';
 import Settings from './settings.js';
 import { ago, dateTime, number, t } from './texts.js';
-import { Dialog, Head, Loading, say, Title } from './ui.js';
+import { Dialog, Head, say, Title } from './ui.js';
 
 /** @typedef {import('../types.js').Profile} Profile */
 /** @typedef {import('../types.js').Poll & {state: 'open' | 'closed' | 'hidden'}} OwnPoll */
@@ -37,22 +38,6 @@ export default function Me({ tab }) {
         aria-current=${name === tab ? 'page' : undefined}>${t(`me.${name || 'overview'}`)}</a>`)}</nav>
       <${contents[tab]} key=${tab} />
     </div>`;
-}
-
-/**
- * Loads the profile for what shows it.
- * @param {{children: (profile: Profile, reload: () => Promise<void>) => any}} props
- */
-function WithProfile({ children }) {
-  const [profile, setProfile] = useState(/** @type {Profile | null} */ (null));
-  const [failure, setFailure] = useState(/** @type {unknown} */ (null));
-  const reload = async () => {
-    setFailure(null);
-    await loadProfile().then(setProfile, setFailure);
-  };
-  useEffect(() => void reload(), []);
-  if (profile) return children(profile, reload);
-  return failure ? html`<${Failed} error=${failure} again=${reload} />` : html`<${Loading} />`;
 }
 
 const Overview = () => html`<${WithProfile}>${(/** @type {Profile} */ { totals, createdAt }) => {
@@ -149,5 +134,5 @@ const contents = {
   skips: () => html`<${History} isVote=${false} />`,
   polls: Polls,
   notifications: Notifications,
-  settings: () => html`<${WithProfile}>${(/** @type {Profile} */ profile, /** @type {() => Promise<void>} */ reload) => html`<${Settings} profile=${profile} reload=${reload} />`}</${WithProfile}>`,
+  settings: Settings,
 };

@@ -8,6 +8,7 @@ import { Failure, Field, Submit, useForm } from './forms.js';
 import { Refused } from './http.js';
 import { List } from './list.js';
 import { flush, forget, waiting } from './outbox.js';
+import { WithProfile } from './profile.js';
 import { go } from './router.js';
 import { call, erase, isSignedIn, signOut, user } from './session.js';
 import { choose, dateTime, language, languages, t } from './texts.js';
@@ -21,15 +22,13 @@ const unconfirmed = 'is required to change the e-mail address or the password';
 const flushPatience = 5000; // ms
 const exportPatience = 600_000; // ms
 
-/** @param {{profile: Profile, reload: () => Promise<void>}} props */
-export default function Settings({ profile, reload }) {
+export default function Settings() {
   const [open, setOpen] = useState(/** @type {'' | 'signOut' | 'erase'} */ (''));
   return html`
     <section class="group">
       <h2>${t('set.account')}</h2>
-      <${Change} kind="username" now=${profile.username} profile=${profile} reload=${reload} />
-      <${Change} kind="email" now=${profile.email} profile=${profile} reload=${reload} />
-      <${Change} kind="password" now="" profile=${profile} reload=${reload} />
+      <${WithProfile}>${(/** @type {Profile} */ profile, /** @type {() => Promise<void>} */ reload) => /** @type {const} */ (['username', 'email', 'password']).map((kind) =>
+        html`<${Change} key=${kind} kind=${kind} now=${kind === 'password' ? '' : profile[kind]} profile=${profile} reload=${reload} />`)}</${WithProfile}>
     </section>
     <section class="group field">
       <h2><label for="language">${t('set.language')}</label></h2>
