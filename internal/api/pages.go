@@ -1,6 +1,8 @@
 package api
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -9,10 +11,11 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
+	"sync"
 
 	"vote/internal/domain"
+	"vote/internal/sharecard"
 	"vote/internal/web"
 )
 
@@ -41,7 +44,6 @@ var (
 	headerImmutable  = []string{"public, max-age=31536000, immutable"}
 	headerImageAge   = []string{"public, max-age=60, stale-while-revalidate=600"}
 	headerGzip       = []string{"gzip"}
-	headerPNG        = []string{"image/png"}
 	headerSameOrigin = []string{"same-origin"}
 	headerAnySite    = []string{"cross-origin"}
 	headerNoDevices  = []string{"camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()"}
@@ -83,6 +85,29 @@ func acceptsGzip(header []string) bool {
 		}
 	}
 	return false
+}
+
+// tagOf returns an entity tag of a body.
+func tagOf(body []byte) string {
+	sum := sha256.Sum256(body)
+	return `"` + hex.EncodeToString(sum[:12]) + `"`
+}
+
+// packers are gzip writers, which cost more to make than to use.
+type packers struct{ pool sync.Pool }
+
+// pack returns a page compressed.
+func (p *packers) pack(body []byte) []byte {
+	w, ok := p.pool.Get().(*gzip.Writer)
+	if !ok {
+		w = gzip.NewWriter(nil)
+	}
+	defer p.pool.Put(w)
+	var small bytes.Buffer
+	w.Reset(&small)
+	_, _ = w.Write(body) // a buffer takes everything
+	_ = w.Close()
+	return small.Bytes()
 }
 
 // isPage sets the headers of a page of the app.
@@ -166,8 +191,7 @@ func (s *server) showPoll(c *call, render func(web.Poll, string) ([]byte, error)
 	}
 	prepare()
 	c.header()["Cache-Control"] = headerPublic
-	sum := sha256.Sum256(body)
-	return c.sendFile(web.File{Type: headerHTML[0], Body: body, Tag: `"` + hex.EncodeToString(sum[:12]) + `"`})
+	return c.sendFile(web.File{Type: headerHTML[0], Body: body, Gzip: s.packers.pack(body), Tag: tagOf(body)})
 }
 
 // readPoll returns a poll with its counts. Without the counts it is still worth
@@ -181,7 +205,7 @@ func (s *server) readPoll(ctx context.Context, id domain.PollID) (web.Poll, erro
 	if err := json.Unmarshal(raw, &shape); err != nil {
 		return web.Poll{}, err
 	}
-	p := web.Poll{ID: int64(id), Title: shape.Title, Tags: shape.Tags, CreatedAt: shape.CreatedAt}
+	p := web.Poll{ID: int64(id), Title: shape.Title, Tags: shape.Tags, CreatedAt: shape.CreatedAt, Closed: s.feed.IsClosed(id)}
 	if shape.Author != nil {
 		p.Author = shape.Author.Username
 	}
@@ -212,9 +236,6 @@ func (s *server) readPoll(ctx context.Context, id domain.PollID) (web.Poll, erro
 
 // shareImage answers with a picture of the poll and its counts.
 func (s *server) shareImage(c *call) error {
-	if s.draw == nil {
-		return errNoPath
-	}
 	id, err := c.pollID()
 	if err != nil {
 		return err
@@ -223,22 +244,28 @@ func (s *server) shareImage(c *call) error {
 	if err != nil {
 		return err
 	}
+	picture := sharecard.Poll{Title: p.Title, Total: p.Votes, Closed: p.Closed}
+	for _, o := range p.Options {
+		picture.Options = append(picture.Options, o.Text)
+		picture.Counts = append(picture.Counts, o.Votes)
+	}
+	if len(p.Tags) > 0 {
+		picture.Tag = p.Tags[0]
+	}
+	body, err := s.draw(c.context(), picture)
+	if errors.Is(err, sharecard.ErrBusy) {
+		return domain.E(domain.CodeOverloaded, "Too many pictures are being drawn.")
+	}
+	if err != nil {
+		return err
+	}
 	h := c.header()
-	tag := `"` + strconv.FormatInt(p.Version, 10) + `-` + strconv.FormatBool(p.Counted) + `-png"`
-	if !matches(c.g.Request.Header["If-None-Match"], tag) {
-		if c.out, err = s.draw(c.context(), p); err != nil {
-			return err
-		}
-	}
-	h["Etag"] = []string{tag}
-	h["Cache-Control"] = headerImageAge
 	h["Cross-Origin-Resource-Policy"] = headerAnySite
-	if len(c.out) == 0 {
-		c.send(http.StatusNotModified, nil, nil)
-		return nil
+	h["Cache-Control"] = headerImageAge
+	if !p.Counted {
+		h["Cache-Control"] = headerPublic
 	}
-	c.send(http.StatusOK, headerPNG, c.out)
-	return nil
+	return c.sendFile(web.File{Type: "image/png", Body: body, Tag: tagOf(body)})
 }
 
 // base returns the scheme and host of this server's addresses as the client

@@ -24,6 +24,7 @@ type Poll struct {
 	// Counted reports whether the counts are known.
 	Counted bool
 	Votes   int64 // of all options
+	Closed  bool  // nobody can vote any more
 	// Version names the state of the counts.
 	Version int64
 	// Data is what the app begins with, as JSON.
