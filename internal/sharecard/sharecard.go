@@ -101,7 +101,7 @@ func New(o Options) *Drawer {
 	d := &Drawer{
 		pens: make(chan *pen, o.Workers), places: int64(o.Waiting), patience: o.Patience,
 		cache: otter.Must(&otter.Options[key, []byte]{
-			MaximumWeight: uint64(max(o.CacheBytes, 1)), //nolint:gosec // positive
+			MaximumWeight: uint64(max(o.CacheBytes, 1)),
 			Weigher: func(_ key, picture []byte) uint32 {
 				return uint32(cap(picture) + entryOverhead) //nolint:gosec // under a few megabytes
 			},
