@@ -13,9 +13,9 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/andybalholm/brotli"
-	"time"
 
 	"vote/internal/api"
 	"vote/internal/domain"
