@@ -227,6 +227,52 @@ func TestSlowWatcher(t *testing.T) {
 	})
 }
 
+// Of a crowd that is told in parts, everybody who stays is told, although others
+// leave and come meanwhile; so is who watches another poll.
+func TestCrowd(t *testing.T) {
+	instant(t, func(t *testing.T, w *world) {
+		const crowd = 2500
+		poll := w.polls[0]
+		var e encodings
+		stay := make([]*live.Stream, 0, crowd)
+		leave := make([]*live.Stream, 0, crowd)
+		for range crowd {
+			stay = append(stay, watch(t, w.stats, e.target(poll, -1)))
+			leave = append(leave, watch(t, w.stats, e.target(poll, -1)))
+		}
+		var crowded sync.WaitGroup
+		for _, s := range stay {
+			crowded.Go(func() {
+				defer s.Close()
+				for got := int64(-1); got < 3; {
+					updates, err := s.Next(context.Background(), time.Minute, nil)
+					if err != nil || len(updates) != 1 || updates[0].Version <= got {
+						t.Errorf("after version %d: %+v, %v", got, updates, err)
+						return
+					}
+					got = updates[0].Version
+				}
+			})
+		}
+		other := watch(t, w.stats, plain(w.polls[1])...)
+		defer other.Close()
+		next(t, other, time.Second)
+		for third := range 3 {
+			w.stats.Apply(w.vote(t, poll))
+			w.stats.Apply(w.vote(t, w.polls[1]))
+			for _, s := range leave[third*crowd/3 : (third+1)*crowd/3] {
+				crowded.Go(s.Close)
+			}
+			crowded.Go(func() { watch(t, w.stats, e.target(poll, -1)).Close() })
+			if got := next(t, other, time.Second); got[w.polls[1]] != int64(third+1) {
+				t.Errorf("the other poll: %v after %d votes", got, third+1)
+			}
+			time.Sleep(time.Second)
+		}
+		crowded.Wait()
+	})
+}
+
 // What one process counts is seen on another over the same store: within a second
 // without any hint, and sooner with one, by a few queries however many votes.
 func TestStreamFollowsOtherProcesses(t *testing.T) {
