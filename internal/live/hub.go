@@ -41,14 +41,9 @@ const (
 //   - A watcher is told by a bit and a wake-up, never waited for. It takes the
 //     newest state when it comes, so nothing queues for a slow one.
 //   - Who brings counts marks the topic, whatever the number of watchers; run
-<<<<<<< HEAD
-//     alone encodes for those who watch already, and wakes them, in parts between
-//     which whoever else wants to run does.
-=======
 //     alone encodes for those who watch already, and wakes them: of all polls
 //     some in turn, so that no poll waits for the crowd of another, and between them
 //     whoever else wants to run does.
->>>>>>> wt-inst
 //   - One query to the store is under way at a time, and begins at most once per
 //     pace (hintPace after a hint) for all polls that nothing else was heard of.
 //
@@ -285,29 +280,6 @@ func (h *hub) turn(news []*topic, now time.Time) []*topic {
 	return news
 }
 
-<<<<<<< HEAD
-// tell wakes the watchers of a topic, the last first: who leaves meanwhile has
-// one of them take its place, which may then be told twice, but none is left out.
-// Who comes meanwhile begins with the state that the others are told of.
-func (h *hub) tell(t *topic) {
-	for left := t.tellBelow(math.MaxInt); left > 0; left = t.tellBelow(left) {
-		// Those who were woken write now; else votes would wait for all of them.
-		runtime.Gosched()
-	}
-}
-
-// tellBelow wakes some of the watchers before a place, and returns before which
-// one the others are.
-func (t *topic) tellBelow(place int) int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	place = min(place, len(t.watchers))
-	left := max(0, place-toldAtOnce)
-	for _, w := range t.watchers[left:place] {
-		w.stream.tell(w.index)
-	}
-	return left
-=======
 // cooled has watchers told of what came since they were last told. mu is held.
 func (h *hub) cooled(t *topic) {
 	t.cools = false
@@ -382,7 +354,6 @@ func (t *topic) wake(before int) (left, woken int) {
 		w.stream.tell(w.index)
 	}
 	return left, before - left
->>>>>>> wt-inst
 }
 
 // follow asks the store for what is watched: at every pace for all polls that no
