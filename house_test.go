@@ -33,7 +33,8 @@ var rooms = []struct {
 	{"internal/events", []string{"internal/domain"}},
 	{"internal/analytics", []string{"internal/domain"}},
 	{"internal/web", nil},
-	{"internal/api", []string{"internal/domain", "internal/account", "internal/voting", "internal/feed", "internal/live", "internal/events", "internal/analytics", "internal/web"}},
+	{"internal/sharecard", nil},
+	{"internal/api", []string{"internal/domain", "internal/account", "internal/voting", "internal/feed", "internal/live", "internal/events", "internal/analytics", "internal/web", "internal/sharecard"}},
 	{"internal/engine/sqlite", []string{"internal/domain"}},
 	{"internal/engine/postgres", []string{"internal/domain"}},
 	{"internal/engine/memory", []string{"internal/domain"}},
@@ -51,7 +52,7 @@ var rooms = []struct {
 	{"internal/ops/archive", append([]string{"config", "internal/domain", "internal/app"}, tools...)},
 	{"internal/ops/users", append([]string{"config", "internal/domain", "internal/app"}, tools...)},
 	{"internal/ops/deadletters", append([]string{"config", "internal/domain", "internal/app"}, tools...)},
-	{"internal/app", append([]string{"config", "internal/domain", "internal/api", "internal/web"}, append(services, engines...)...)},
+	{"internal/app", append([]string{"config", "internal/domain", "internal/api", "internal/web", "internal/sharecard"}, append(services, engines...)...)},
 	{"cmd", append([]string{
 		"config", "internal/app", "internal/ops/replay", "internal/ops/check", "internal/ops/seed", "internal/ops/poll",
 		"internal/ops/archive", "internal/ops/deadletters", "internal/ops/users",
@@ -76,14 +77,16 @@ var modules = []struct {
 	name string
 	in   []string
 }{
-	{"golang.org/x/text", []string{"internal/domain"}},
+	{"golang.org/x/text", []string{"internal/domain", "internal/sharecard"}},
 	{"golang.org/x/crypto", []string{"internal/account"}},
-	{"golang.org/x/sync", append([]string{"internal/app", "internal/testservers", "loadtest", "internal/api", "internal/ops", "internal/engine", "test"}, services...)},
+	{"golang.org/x/sync", append([]string{"internal/app", "internal/testservers", "loadtest", "internal/api", "internal/ops", "internal/engine", "internal/sharecard", "test"}, services...)},
 	{"github.com/gin-gonic/gin", []string{"internal/api", "loadtest"}}, // loadtest: the bare handlers that speed is measured against
 	{"github.com/danielgtaylor/huma", []string{"internal/api"}},
 	{"github.com/golang-jwt/jwt", []string{"internal/account", "loadtest"}}, // loadtest: the bare handler checks the token the same way
 	{"github.com/RoaringBitmap/roaring", []string{"internal/feed"}},
-	{"github.com/maypok86/otter", []string{"internal/engine/memory", "internal/feed", "internal/live", "internal/account"}},
+	{"github.com/maypok86/otter", []string{"internal/engine/memory", "internal/feed", "internal/live", "internal/account", "internal/sharecard"}},
+	{"github.com/go-text/typesetting", []string{"internal/sharecard"}},
+	{"golang.org/x/image", []string{"internal/sharecard"}},
 	{"modernc.org/sqlite", []string{"internal/engine/sqlite"}},
 	{"modernc.org/libc", []string{"internal/engine/sqlite"}}, // the C memory of the former
 	{"zombiezen.com/go/sqlite", []string{"internal/engine/sqlite"}},
@@ -96,7 +99,7 @@ var modules = []struct {
 	{"github.com/knadh/koanf", []string{"config"}},
 	{"github.com/spf13/cobra", []string{"cmd", "internal/ops"}},
 	{"go.uber.org/zap", []string{"internal/app"}},
-	{"github.com/prometheus/client_golang", append([]string{"internal/app", "internal/api", "internal/engine", "loadtest", "test"}, services...)},
+	{"github.com/prometheus/client_golang", append([]string{"internal/app", "internal/api", "internal/engine", "internal/sharecard", "loadtest", "test"}, services...)},
 	{"github.com/pb33f/libopenapi", []string{"test"}},
 	{"github.com/pb33f/libopenapi-validator", []string{"test"}},
 	{"github.com/pb33f/jsonschema", []string{"test"}},

@@ -34,6 +34,7 @@ import (
 	"vote/internal/domain"
 	"vote/internal/feed"
 	"vote/internal/live"
+	"vote/internal/sharecard"
 	"vote/internal/voting"
 	"vote/internal/web"
 )
@@ -59,7 +60,7 @@ type Config struct {
 	Optional map[string]func() bool
 	Limits   Limits
 	// OperatorOnly leaves nothing but what is for operators: health, version,
-	// metrics. Then Voting, Feed, Live and Analytics may be nil.
+	// metrics. Then Voting, Feed, Live, Analytics and Draw may be nil.
 	OperatorOnly bool
 	// MetricsPath is where metrics are shown; empty or MetricsElsewhere: nowhere.
 	MetricsPath      string
@@ -70,8 +71,8 @@ type Config struct {
 	// PublicURL is scheme and host by which the world knows this server; empty
 	// takes what each request names.
 	PublicURL string
-	// Draw makes the share image of a poll, as PNG; nil: there are none.
-	Draw func(ctx context.Context, p web.Poll) ([]byte, error)
+	// Draw makes the share image of a poll, as PNG: see [sharecard.Drawer.Draw].
+	Draw func(context.Context, sharecard.Poll) ([]byte, error)
 	// CORSOrigins may call from browsers: origins, or "*" for all; none by default.
 	CORSOrigins []string
 	// BodyTimeout bounds how long a body may take; 0 leaves it to the server.
@@ -115,7 +116,7 @@ type server struct {
 	policies     policies
 	publicURL    string
 	proxies      networks
-	draw         func(context.Context, web.Poll) ([]byte, error)
+	draw         func(context.Context, sharecard.Poll) ([]byte, error)
 	operatorOnly bool
 }
 

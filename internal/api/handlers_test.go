@@ -412,9 +412,11 @@ func TestHead(t *testing.T) {
 	s.join("mira")
 	s.publish("mira", "one")
 	address := s.listen(5 * time.Second)
+	s.names["address"] = address
 	for _, path := range []string{
 		"/", "/docs", "/docs/errors", "/openapi.json", "/healthz", "/readyz", "/health", "/version", "/metrics", "/api/tags", "/api/polls", "/api/polls/popular",
 		"/api/polls/{one}", "/api/polls/{one}/stats", "/api/stats?polls={one}", "/api/users/me", "/api/polls/5", "/nothing",
+		"/create", "/me/votes", "/p/{one}", "/p/{one}/image.png", "/p/5", "/embed/{one}", "/oembed?url=http://{address}/p/{one}", "/sw.js", "/manifest.webmanifest",
 	} {
 		get := over(t, s, address, "GET", path)
 		head := over(t, s, address, "HEAD", path)

@@ -83,11 +83,11 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 	s.join("mira")
 	for _, path := range []string{
 		"/api", "/api/", "/api/polls/", "/api/polls/1/", "/api/polls/1/votes", "/api//polls", "/api/polls/1/stats/", "/API/polls", "/api/users", "/api/users/1", "/docs/", "/docs/x",
-		"/assets/", "/assets/x.css", "/assets/..%2Fweb.go", "/favicon.ico", "/api/polls/1%2Fvote", "/.git/config", "/metrics/",
+		"/assets/", "/assets/x.css", "/assets/..%2Fweb.go", "/favicon.ico", "/api/polls/1%2Fvote", "/.git/config", "/metrics/", "/me/", "/me/none", "/p", "/p/", "/p/1/", "/p/1/image.jpg", "/embed/", "/create/", "/sw.js/", "/app.css",
 	} {
 		for _, method := range []string{"GET", "POST"} {
 			got := s.do("mira", method, path, "")
-			if method == "POST" && (strings.HasPrefix(path, "/assets/") || path == "/api/polls/1%2Fvote") {
+			if method == "POST" && (strings.HasPrefix(path, "/assets/") || path == "/me/none" || path == "/api/polls/1%2Fvote") {
 				continue // a path with GET only
 			}
 			if got.status != http.StatusNotFound || got.code() != "not_found" {
@@ -99,6 +99,7 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 		{"PUT", "/api/polls", "GET, HEAD, POST"}, {"DELETE", "/api/polls", "GET, HEAD, POST"}, {"GET", "/api/auth/login", "POST"}, {"PATCH", "/api/polls/1", "DELETE, GET, HEAD"},
 		{"POST", "/api/polls/1", "DELETE, GET, HEAD"}, {"GET", "/api/polls/1/vote", "POST"}, {"OPTIONS", "/api/tags", "GET, HEAD"}, {"TRACE", "/api/tags", "GET, HEAD"},
 		{"POST", "/", "GET, HEAD"}, {"DELETE", "/metrics", "GET, HEAD"}, {"BREW", "/api/interactions", "POST"}, {"POST", "/healthz", "GET, HEAD"},
+		{"POST", "/me/votes", "GET, HEAD"}, {"PUT", "/p/1", "GET, HEAD"}, {"DELETE", "/p/1/image.png", "GET, HEAD"}, {"POST", "/oembed", "GET, HEAD"}, {"POST", "/sw.js", "GET, HEAD"},
 	} {
 		got := s.do("", c.method, c.path, "")
 		if got.status != http.StatusMethodNotAllowed || got.code() != "method_not_allowed" || sorted(got.header.Get("Allow")) != c.allow {

@@ -2,8 +2,6 @@ package api
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"net/http"
 	"runtime"
@@ -111,8 +109,7 @@ func (s *server) version(c *call) error {
 type static struct{ web.File }
 
 func (f *static) set(body []byte, contentType []string) {
-	sum := sha256.Sum256(body)
-	*f = static{web.File{Type: contentType[0], Body: body, Tag: `"` + hex.EncodeToString(sum[:12]) + `"`}}
+	*f = static{web.NewFile(contentType[0], body)}
 }
 
 // serve answers with the bytes. A page may load what this server serves and

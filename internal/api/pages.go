@@ -2,17 +2,15 @@ package api
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"net/http"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"vote/internal/domain"
+	"vote/internal/sharecard"
 	"vote/internal/web"
 )
 
@@ -40,7 +38,6 @@ const typeManifest = "application/manifest+json"
 var (
 	headerImmutable  = []string{"public, max-age=31536000, immutable"}
 	headerImageAge   = []string{"public, max-age=60, stale-while-revalidate=600"}
-	headerPNG        = []string{"image/png"}
 	headerSameOrigin = []string{"same-origin"}
 	headerAnySite    = []string{"cross-origin"}
 	headerNoDevices  = []string{"camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()"}
@@ -156,7 +153,7 @@ func (s *server) embedPage(c *call) error {
 }
 
 // showPoll answers with a page of the poll that the path names.
-func (s *server) showPoll(c *call, render func(web.Poll, string) ([]byte, error), prepare func()) error {
+func (s *server) showPoll(c *call, render func(web.Poll, string) (web.File, error), prepare func()) error {
 	id, err := c.pollID()
 	if err != nil {
 		return err
@@ -165,14 +162,13 @@ func (s *server) showPoll(c *call, render func(web.Poll, string) ([]byte, error)
 	if err != nil {
 		return err
 	}
-	body, err := render(p, c.base())
+	page, err := render(p, c.base())
 	if err != nil {
 		return err
 	}
 	prepare()
 	c.header()["Cache-Control"] = headerPublic
-	sum := sha256.Sum256(body)
-	return c.sendFile(web.File{Type: headerHTML[0], Body: body, Tag: `"` + hex.EncodeToString(sum[:12]) + `"`})
+	return c.sendFile(page)
 }
 
 // readPoll returns a poll with its counts. Without the counts it is still worth
@@ -186,7 +182,7 @@ func (s *server) readPoll(ctx context.Context, id domain.PollID) (web.Poll, erro
 	if err := json.Unmarshal(raw, &shape); err != nil {
 		return web.Poll{}, err
 	}
-	p := web.Poll{ID: int64(id), Title: shape.Title, Tags: shape.Tags, CreatedAt: shape.CreatedAt}
+	p := web.Poll{ID: int64(id), Title: shape.Title, Tags: shape.Tags, CreatedAt: shape.CreatedAt, Closed: s.feed.IsClosed(id)}
 	if shape.Author != nil {
 		p.Author = shape.Author.Username
 	}
@@ -217,9 +213,6 @@ func (s *server) readPoll(ctx context.Context, id domain.PollID) (web.Poll, erro
 
 // shareImage answers with a picture of the poll and its counts.
 func (s *server) shareImage(c *call) error {
-	if s.draw == nil {
-		return errNoPath
-	}
 	id, err := c.pollID()
 	if err != nil {
 		return err
@@ -228,22 +221,28 @@ func (s *server) shareImage(c *call) error {
 	if err != nil {
 		return err
 	}
+	picture := sharecard.Poll{Title: p.Title, Total: p.Votes, Closed: p.Closed}
+	for _, o := range p.Options {
+		picture.Options = append(picture.Options, o.Text)
+		picture.Counts = append(picture.Counts, o.Votes)
+	}
+	if len(p.Tags) > 0 {
+		picture.Tag = p.Tags[0]
+	}
+	body, err := s.draw(c.context(), picture)
+	if errors.Is(err, sharecard.ErrBusy) {
+		return domain.E(domain.CodeOverloaded, "Too many pictures are being drawn.")
+	}
+	if err != nil {
+		return err
+	}
 	h := c.header()
-	tag := `"` + strconv.FormatInt(p.Version, 10) + `-` + strconv.FormatBool(p.Counted) + `-png"`
-	if !matches(c.g.Request.Header["If-None-Match"], tag) {
-		if c.out, err = s.draw(c.context(), p); err != nil {
-			return err
-		}
-	}
-	h["Etag"] = []string{tag}
-	h["Cache-Control"] = headerImageAge
 	h["Cross-Origin-Resource-Policy"] = headerAnySite
-	if len(c.out) == 0 {
-		c.send(http.StatusNotModified, nil, nil)
-		return nil
+	h["Cache-Control"] = headerImageAge
+	if !p.Counted {
+		h["Cache-Control"] = headerPublic
 	}
-	c.send(http.StatusOK, headerPNG, c.out)
-	return nil
+	return c.sendFile(web.NewFile("image/png", body))
 }
 
 // base returns the scheme and host of this server's addresses as the client

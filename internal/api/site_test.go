@@ -31,6 +31,7 @@ import (
 	"vote/internal/events"
 	"vote/internal/feed"
 	"vote/internal/live"
+	"vote/internal/sharecard"
 	"vote/internal/voting"
 )
 
@@ -99,6 +100,7 @@ type site struct {
 	t     testing.TB
 	store domain.Store
 	cache domain.Cache // nil: none
+	away  atomic.Bool  // polls and counts cannot be read from the store
 	// exclusive says that the store is no other process's.
 	exclusive bool
 	shards    int
@@ -112,6 +114,26 @@ type site struct {
 	registry  *prometheus.Registry
 	log       *syncBuffer
 	names     map[string]string // of tokens, users and polls, for {name} in requests
+}
+
+// outage is a store of which some cannot be read while it is away.
+type outage struct {
+	domain.Store
+	away *atomic.Bool
+}
+
+func (o outage) PollsAt(ctx context.Context, positions []domain.Position) ([]domain.Poll, error) {
+	if o.away.Load() {
+		return nil, domain.E(domain.CodeUnavailable, "")
+	}
+	return o.Store.PollsAt(ctx, positions)
+}
+
+func (o outage) Counts(ctx context.Context, ids []domain.PollID) ([]domain.Counts, error) {
+	if o.away.Load() {
+		return nil, domain.E(domain.CodeUnavailable, "")
+	}
+	return o.Store.Counts(ctx, ids)
 }
 
 type syncBuffer struct {
@@ -149,7 +171,7 @@ func newSite(t testing.TB, change func(*api.Config)) *site {
 	store := s.store
 	c := api.Config{
 		Store: store, Clock: s.clock, Logger: logger, Registry: s.registry, MetricsPath: "/metrics",
-		Limiter: memory.NewLimiter(memory.LimiterOptions{Clock: s.clock}), Draw: drawn,
+		Limiter: memory.NewLimiter(memory.LimiterOptions{Clock: s.clock}), Draw: sharecard.New(sharecard.Options{}).Draw,
 	}
 	if change != nil {
 		change(&c)
@@ -157,11 +179,12 @@ func newSite(t testing.TB, change func(*api.Config)) *site {
 	accounts := account.New(account.Config{
 		Store: store, Cache: s.cache, Clock: s.clock, Logger: logger, Secret: []byte("a secret of this test, long enough"), DailyVotes: c.Limits.DailyVotes,
 	})
-	stats := live.New(live.Config{Store: store, Cache: s.cache, Clock: s.clock, Registerer: s.registry})
+	readable := outage{store, &s.away}
+	stats := live.New(live.Config{Store: readable, Cache: s.cache, Clock: s.clock, Registerer: s.registry})
 	s.live = stats
 	shown := analytics.New(analytics.Config{Store: store, Clock: s.clock, Logger: logger, FlushEvery: 10 * time.Millisecond})
 	s.feed = feed.New(feed.Config{
-		Store: store, Cache: s.cache, Clock: s.clock, Logger: logger, Exclusive: s.exclusive, Ranker: true, OnShown: shown.Shown,
+		Store: readable, Cache: s.cache, Clock: s.clock, Logger: logger, Exclusive: s.exclusive, Ranker: true, OnShown: shown.Shown,
 	})
 	s.voting = voting.New(voting.Config{
 		Store: store, Logger: logger, Shards: s.shards, Rules: domain.Rules{DailyVotes: c.Limits.DailyVotes, DailyPolls: 1000},

@@ -31,6 +31,7 @@ import (
 	"vote/internal/events"
 	"vote/internal/feed"
 	"vote/internal/live"
+	"vote/internal/sharecard"
 	"vote/internal/voting"
 )
 
@@ -162,6 +163,9 @@ func (a *App) build(c config.Config, o Options) api.Config {
 			SignInsPerAddress:              c.Limits.SignInsPerAddress,
 			StreamsPerAddress:              c.Limits.StreamsPerAddress,
 		},
+	}
+	if c.HasRole(config.RoleAPI) {
+		r.Draw = sharecard.New(sharecard.Options{Registerer: a.registry}).Draw
 	}
 	relay := events.NewRelay(events.Config{Store: e.store, Bus: e.bus, Clock: o.Clock, Logger: o.Logger, Registerer: a.registry})
 	if c.HasRole(config.RoleRelay) && !o.WithoutRelay {

@@ -451,6 +451,12 @@ func (f *Feed) Options(ctx context.Context, id domain.PollID) ([]string, error) 
 	return b.options, nil
 }
 
+// IsClosed reports whether a poll that may be read is closed.
+func (f *Feed) IsClosed(id domain.PollID) bool {
+	_, state, known := f.ix.lookup(id)
+	return known && state == domain.PollClosed
+}
+
 var errNoPoll = domain.E(domain.CodeNotFound, "There is no such poll.")
 
 // readable returns a poll that may be read: open or closed.

@@ -24,6 +24,7 @@ type Poll struct {
 	// Counted reports whether the counts are known.
 	Counted bool
 	Votes   int64 // of all options
+	Closed  bool  // nobody can vote any more
 	// Version names the state of the counts.
 	Version int64
 	// Data is what the app begins with, as JSON.
@@ -93,7 +94,7 @@ func (s *Site) makePages(tree fs.FS) error {
 	if err != nil {
 		return err
 	}
-	s.shell = newFile(typeHTML, body)
+	s.shell = NewFile(typeHTML, body)
 	return nil
 }
 
@@ -110,22 +111,26 @@ func (s *Site) Shell() File { return s.shell }
 
 // PollPage returns the page of a poll. base is the scheme and host that its
 // absolute addresses begin with; without one they are paths.
-func (s *Site) PollPage(p Poll, base string) ([]byte, error) {
+func (s *Site) PollPage(p Poll, base string) (File, error) {
 	return s.pollPage("app.html", s.mainPage, p, base)
 }
 
 // EmbedPage returns the page that other sites frame.
-func (s *Site) EmbedPage(p Poll, base string) ([]byte, error) {
+func (s *Site) EmbedPage(p Poll, base string) (File, error) {
 	return s.pollPage("embed.html", s.card, p, base)
 }
 
-func (s *Site) pollPage(name string, common page, p Poll, base string) ([]byte, error) {
+func (s *Site) pollPage(name string, common page, p Poll, base string) (File, error) {
 	var boot bytes.Buffer
 	boot.WriteString(`<script type="application/json" id="boot">`)
 	json.HTMLEscape(&boot, p.Data) // nothing of it can end the element
 	boot.WriteString(`</script>`)
 	common.Poll = &pollPage{Poll: p, Base: base, Boot: template.HTML(boot.String())} //nolint:gosec // escaped above
-	return s.render(name, common)
+	body, err := s.render(name, common)
+	if err != nil {
+		return File{}, err
+	}
+	return newPage(body), nil
 }
 
 // NoticePage returns a page that needs neither the app nor scripts.

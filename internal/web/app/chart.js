@@ -57,24 +57,26 @@ function useSeries(poll, bucket) {
     const page = new AbortController();
     const stats = statsOf(poll.id);
     const version = () => stats.peek()?.version ?? 0;
-    let had = -1;
+    let had = -1; // the version when asked last
+    let isBehind = false; // as the series may be right after votes
     let asked = 0;
     /** @type {number | undefined} */
     let timer;
     const refresh = async () => {
       timer = undefined;
       if (document.hidden) return;
+      isBehind = had !== -1 && had !== version();
       had = version();
       asked = Date.now();
       try {
         show(await load(poll, bucket, page.signal));
       } catch {
-        had = -1;
-        if (!page.signal.aborted) plan();
+        isBehind = true;
       }
+      if (!page.signal.aborted) plan();
     };
     const plan = () => {
-      if (timer === undefined && had !== version() && !document.hidden) timer = setTimeout(refresh, Math.max(0, asked + rest - Date.now()));
+      if (timer === undefined && (isBehind || had !== version()) && !document.hidden) timer = setTimeout(refresh, Math.max(0, asked + rest - Date.now()));
     };
     const leave = stats.subscribe(plan);
     document.addEventListener('visibilitychange', plan);
@@ -142,7 +144,7 @@ function Plot({ poll, series }) {
       <svg viewBox="0 0 100 100" preserveAspectRatio="none">
         ${ranked.map(({ i, last, points }, rank) => html`<path key=${i} class=${rank < named ? `line l${rank}` : 'line'}
           d=${`M0 ${y(base[i])}${points.map(([at, votes]) => `L${x(at)} ${y(votes)}`).join('')}`} />
-          ${rank < named && html`<path key=${`dot-${i}`} class="end l${rank}" d=${`M100 ${y(last)}h0`} />`}`).reverse()}
+          ${rank < named && html`<path key=${`dot-${i}`} class="dot l${rank}" d=${`M100 ${y(last)}h0`} />`}`).reverse()}
       </svg>
     </div>
     <div class="names">
@@ -179,6 +181,7 @@ function Table({ poll, series }) {
       .map(({ start, votes, all }) => html`<tr key=${start}><th scope="row"><time dateTime=${start}>${time(start)}</time></th>
         ${votes.map((n) => html`<td>${number(n)}</td>`)}<td>${number(all)}</td></tr>`);
   }, [series, spoken]);
+  if (rows.length === 0) return null;
   const caption = t(`chart.${series.bucket}Caption`);
   return html`<details open=${isOpen}>
     <summary>${t('chart.table')}</summary>
