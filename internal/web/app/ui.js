@@ -105,7 +105,7 @@ export function Head({ children }) {
 export function Title({ children }) {
   const element = useRef(/** @type {HTMLElement | null} */ (null));
   useEffect(() => element.current?.focus({ preventScroll: true }), []);
-  return html`<h1 ref=${element} tabIndex=${-1} dir="auto">${children}</h1>`;
+  return html`<h1 ref=${element} tabIndex=${-1}>${children}</h1>`;
 }
 
 /** Something is on its way. */
