@@ -3,6 +3,7 @@
 GO       ?= go
 FUZZTIME ?= 2m
 ROUNDS   ?= 50
+CHROMIUM ?= $(shell command -v chromium)
 
 # Tests of the production engines and those in a browser carry these tags, and
 # run with the servers that they need.
@@ -13,7 +14,7 @@ LINT_VERSION := v2.15.0
 LINT         := .tools/golangci-lint-$(LINT_VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test services check format vet lint house bench bench-postgres scale streams flood crash drill fuzz
+.PHONY: help run test services types check format vet lint house bench bench-postgres scale streams flood crash drill fuzz pictures film
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,10 +23,13 @@ run: ## run the server on the embedded engines
 	$(GO) run ./cmd/server
 
 test: ## run all tests, with the race detector and real servers
-	$(SERVERS) -- $(GO) test -race -tags $(TAGS) -timeout 30m ./...
+	$(SERVERS) -browser -- $(GO) test -race -tags $(TAGS) -timeout 30m ./...
 
 services: ## keep the servers that tests need running, and print where
 	$(SERVERS)
+
+types: ## check the types of what runs in the browser
+	$(GO) test -tags browser -run '^TestTypes$$' -count=1 ./e2e
 
 check: format vet lint house test ## everything that must hold for a change to land
 
@@ -69,6 +73,17 @@ crash: ## kill the server under load ROUNDS times (50) and compare
 
 drill: ## disturb three instances and the servers under them for 30 s each, and compare
 	$(SERVERS) -- $(GO) test -tags $(TAGS) -run '^TestDrill$$' -count=1 -timeout 60m -v ./internal/app -app.drill=30s
+
+# The pictures of the documentation. What is in the fonts of the machine is in them.
+pictures: ## make the pictures of docs/pictures anew
+	$(SERVERS) -- $(GO) test -tags $(TAGS) -run '^TestBrowser$$/together/pictures$$' -count=1 ./e2e
+	mkdir -p docs/pictures
+	for file in e2e/artefacts/picture-*.png; do cp "$$file" "docs/pictures/$${file#e2e/artefacts/picture-}"; done
+
+film: ## film a browser that watches the replay of CONVERSATION, into docs/pictures/replay.gif
+	$(GO) build -o e2e/artefacts/ ./cmd/server ./cmd/votectl
+	VOTE_SERVER=$(CURDIR)/e2e/artefacts/server VOTE_VOTECTL=$(CURDIR)/e2e/artefacts/votectl VOTE_CHROMIUM=$(CHROMIUM) VOTE_E2E_OUT=e2e/artefacts \
+	  node e2e/film.mjs "$(CONVERSATION)" docs/pictures/replay.gif
 
 fuzz: ## run every fuzz target for FUZZTIME (2m)
 	@set -e; for package in $$($(GO) list ./...); do \

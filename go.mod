@@ -2,8 +2,12 @@ module vote
 
 go 1.26.0
 
+// What npm fetches for tests is no package of ours.
+ignore ./e2e/node_modules
+
 require (
 	github.com/RoaringBitmap/roaring/v2 v2.30.0
+	github.com/andybalholm/brotli v1.3.0
 	github.com/compose-spec/compose-go/v2 v2.16.2
 	github.com/danielgtaylor/huma/v2 v2.37.2
 	github.com/gin-gonic/gin v1.12.0

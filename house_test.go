@@ -59,6 +59,8 @@ var rooms = []struct {
 	}, tools...)},
 	// The files that deploy the house, and their tests.
 	{"deploy", nil},
+	// Tests in a browser, of the commands as they are built.
+	{"e2e", nil},
 	// Measuring sets a part of the house against a bare floor.
 	{"loadtest", append([]string{"config", "internal/domain", "internal/app"}, append(services, engines...)...)},
 }
@@ -88,6 +90,7 @@ var modules = []struct {
 	{"modernc.org/sqlite", []string{"internal/engine/sqlite"}},
 	{"modernc.org/libc", []string{"internal/engine/sqlite"}}, // the C memory of the former
 	{"zombiezen.com/go/sqlite", []string{"internal/engine/sqlite"}},
+	{"github.com/andybalholm/brotli", []string{"internal/web", "test"}},
 	{"github.com/gofrs/flock", []string{"internal/engine/sqlite"}},
 	{"github.com/jackc/pgx", []string{"internal/engine/postgres", "internal/testservers", "loadtest"}}, // testservers, loadtest: make databases of their own
 	{"github.com/pressly/goose", []string{"internal/engine/sqlite", "internal/engine/postgres"}},
@@ -273,7 +276,7 @@ func ignored(name string) bool {
 	switch {
 	case name == "." || base == ".ci" || base == ".github":
 		return false
-	case name == "data" || name == "bin" || base == "node_modules":
+	case name == "data" || name == "bin" || name == "e2e/artefacts" || base == "node_modules":
 		return true
 	}
 	return strings.HasPrefix(base, ".")
@@ -591,7 +594,9 @@ func TestHouseCatches(t *testing.T) {
 		{"a registry's host", "docs/install.md", "from " + foreign[0], `docs/install.md: holds "` + foreign[0] + `", which is no part of the project`},
 		{"a path of a machine", "Makefile", "cd " + foreign[6] + "main", `Makefile: holds "` + foreign[6] + `", which is no part of the project`},
 		{"a path of a machine in what CI runs", ".ci/run", "cd " + foreign[7], `.ci/run: holds "` + foreign[7] + `", which is no part of the project`},
+		{"a registry's host in a lock", "e2e/package-lock.json", `{"resolved": "https://` + foreign[2] + `/preact"}`, `e2e/package-lock.json: holds "` + foreign[2] + `", which is no part of the project`},
 		{"what is ignored", ".tools/a.go", "not Go at all", ""},
+		{"what npm fetched", "e2e/node_modules/a/utils.go", "not Go at all", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -113,7 +113,6 @@ type server struct {
 	openapi, docs, codes static
 
 	site         *web.Site
-	packers      packers
 	policies     policies
 	publicURL    string
 	proxies      networks

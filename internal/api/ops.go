@@ -109,7 +109,7 @@ func (s *server) version(c *call) error {
 type static struct{ web.File }
 
 func (f *static) set(body []byte, contentType []string) {
-	*f = static{web.File{Type: contentType[0], Body: body, Tag: tagOf(body)}}
+	*f = static{web.NewFile(contentType[0], body)}
 }
 
 // serve answers with the bytes. A page may load what this server serves and

@@ -1,18 +1,13 @@
 package api
 
 import (
-	"bytes"
-	"compress/gzip"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"net/http"
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 
 	"vote/internal/domain"
 	"vote/internal/sharecard"
@@ -43,7 +38,6 @@ const typeManifest = "application/manifest+json"
 var (
 	headerImmutable  = []string{"public, max-age=31536000, immutable"}
 	headerImageAge   = []string{"public, max-age=60, stale-while-revalidate=600"}
-	headerGzip       = []string{"gzip"}
 	headerSameOrigin = []string{"same-origin"}
 	headerAnySite    = []string{"cross-origin"}
 	headerNoDevices  = []string{"camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()"}
@@ -55,11 +49,17 @@ var (
 // sendFile answers with a file, unless the client has it.
 func (c *call) sendFile(f web.File) error {
 	h, body, tag := c.header(), f.Body, f.Tag
-	if f.Gzip != nil {
+	if f.Packs() {
 		h["Vary"] = append(slices.Clone(h["Vary"]), "Accept-Encoding")
-		if acceptsGzip(c.g.Request.Header["Accept-Encoding"]) {
-			h["Content-Encoding"] = headerGzip
-			body, tag = f.Gzip, strings.TrimSuffix(tag, `"`)+`-gzip"`
+		for _, coding := range web.Codings {
+			if !accepts(c.g.Request.Header["Accept-Encoding"], coding) {
+				continue
+			}
+			if packed := f.In(coding); packed != nil {
+				h["Content-Encoding"] = []string{coding}
+				body, tag = packed, strings.TrimSuffix(tag, `"`)+"-"+coding+`"`
+				break
+			}
 		}
 	}
 	h["Etag"] = []string{tag}
@@ -72,42 +72,19 @@ func (c *call) sendFile(f web.File) error {
 	return nil
 }
 
-// acceptsGzip reports whether an Accept-Encoding header names gzip and does not
+// accepts reports whether an Accept-Encoding header names a coding and does not
 // rule it out.
-func acceptsGzip(header []string) bool {
+func accepts(header []string, wanted string) bool {
 	for _, line := range header {
 		for item := range strings.SplitSeq(line, ",") {
 			coding, params, _ := strings.Cut(item, ";")
-			if strings.EqualFold(strings.TrimSpace(coding), "gzip") {
+			if strings.EqualFold(strings.TrimSpace(coding), wanted) {
 				quality, given := strings.CutPrefix(strings.ReplaceAll(params, " ", ""), "q=")
 				return !given || strings.Trim(quality, "0.") != ""
 			}
 		}
 	}
 	return false
-}
-
-// tagOf returns an entity tag of a body.
-func tagOf(body []byte) string {
-	sum := sha256.Sum256(body)
-	return `"` + hex.EncodeToString(sum[:12]) + `"`
-}
-
-// packers are gzip writers, which cost more to make than to use.
-type packers struct{ pool sync.Pool }
-
-// pack returns a page compressed.
-func (p *packers) pack(body []byte) []byte {
-	w, ok := p.pool.Get().(*gzip.Writer)
-	if !ok {
-		w = gzip.NewWriter(nil)
-	}
-	defer p.pool.Put(w)
-	var small bytes.Buffer
-	w.Reset(&small)
-	_, _ = w.Write(body) // a buffer takes everything
-	_ = w.Close()
-	return small.Bytes()
 }
 
 // isPage sets the headers of a page of the app.
@@ -176,7 +153,7 @@ func (s *server) embedPage(c *call) error {
 }
 
 // showPoll answers with a page of the poll that the path names.
-func (s *server) showPoll(c *call, render func(web.Poll, string) ([]byte, error), prepare func()) error {
+func (s *server) showPoll(c *call, render func(web.Poll, string) (web.File, error), prepare func()) error {
 	id, err := c.pollID()
 	if err != nil {
 		return err
@@ -185,13 +162,13 @@ func (s *server) showPoll(c *call, render func(web.Poll, string) ([]byte, error)
 	if err != nil {
 		return err
 	}
-	body, err := render(p, c.base())
+	f, err := render(p, c.base())
 	if err != nil {
 		return err
 	}
 	prepare()
 	c.header()["Cache-Control"] = headerPublic
-	return c.sendFile(web.File{Type: headerHTML[0], Body: body, Gzip: s.packers.pack(body), Tag: tagOf(body)})
+	return c.sendFile(f)
 }
 
 // readPoll returns a poll with its counts. Without the counts it is still worth
@@ -216,11 +193,10 @@ func (s *server) readPoll(ctx context.Context, id domain.PollID) (web.Poll, erro
 	}
 	p.Counted = err == nil
 	p.Votes, p.Version = counts.TotalVotes(), counts.Version()
-	shares := counts.Permille()
 	for i, text := range shape.Options {
 		o := web.Option{Text: text}
 		if i < len(counts.Votes) {
-			o.Votes, o.Permille = counts.Votes[i], shares[i]
+			o.Votes = counts.Votes[i]
 		}
 		p.Options = append(p.Options, o)
 	}
@@ -265,7 +241,7 @@ func (s *server) shareImage(c *call) error {
 	if !p.Counted {
 		h["Cache-Control"] = headerPublic
 	}
-	return c.sendFile(web.File{Type: "image/png", Body: body, Tag: tagOf(body)})
+	return c.sendFile(web.NewFile("image/png", body))
 }
 
 // base returns the scheme and host of this server's addresses as the client

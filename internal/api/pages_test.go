@@ -73,8 +73,11 @@ func TestPollPage(t *testing.T) {
 		if got.status != http.StatusOK || got.header.Get("Content-Type") != "text/html; charset=utf-8" {
 			t.Fatalf("%s: %d %v", path, got.status, got.header)
 		}
-		const want = "#city #transport Should the old tram line come back? Yes, all of it 50.0 % 1 vote Only the centre 0.0 % 0 votes No 50.0 % 1 vote 2 votes · mira · 17 November 2025"
-		if !strings.HasPrefix(text(got), want) {
+		want := "Vote #city #transport mira , 17 November 2025 Should the old tram line come back? Yes, all of it 1 vote 50% Only the centre 0 votes 0% No 1 vote 50% 2 votes"
+		if path == "/embed/{tram}" {
+			want = "Should the old tram line come back? Yes, all of it 1 vote 50% Only the centre 0 votes 0% No 1 vote 50% 2 votes Vote on this poll"
+		}
+		if text(got) != want {
 			t.Errorf("%s reads %q, want %q", path, text(got), want)
 		}
 		var boot struct{ Poll, Stats json.RawMessage }
@@ -108,7 +111,7 @@ func TestPollPage(t *testing.T) {
 		}
 	}
 	// The embedded page leads to the poll's own, outside of the frame.
-	if embed := s.do("", "GET", "/embed/{tram}", "").body; !strings.Contains(embed, s.named(`<a href="http://example.com/p/{tram}" target="_blank" rel="noopener">`)) {
+	if embed := s.do("", "GET", "/embed/{tram}", "").body; !strings.Contains(embed, s.named(`<a class="button strong" href="http://example.com/p/{tram}" target="_blank" rel="noopener">`)) {
 		t.Error("the embedded page does not lead to the poll")
 	}
 }
@@ -122,7 +125,7 @@ func TestPollPageStates(t *testing.T) {
 	s.setState("closed", domain.PollClosed)
 	s.setState("hidden", domain.PollHidden)
 	s.do("mira", "DELETE", "/api/polls/{deleted}", "")
-	if got := s.do("", "GET", "/p/{closed}", ""); got.status != http.StatusOK || !strings.Contains(text(got), "mira · Closed · 17 November") {
+	if got := s.do("", "GET", "/p/{closed}", ""); got.status != http.StatusOK || !strings.Contains(text(got), "Closed. 0 votes") {
 		t.Errorf("closed: %d %s", got.status, text(got))
 	}
 	if got := s.do("", "GET", "/p/{left}", ""); !strings.Contains(text(got), "mira") || strings.Contains(text(got), "Closed") {
@@ -151,7 +154,7 @@ func TestPollPageStates(t *testing.T) {
 	eventually(t, "the author's name is gone", func() bool {
 		return !strings.Contains(s.do("", "GET", "/p/{left}", "").body, "mira")
 	})
-	if got := s.do("", "GET", "/p/{left}", ""); got.status != http.StatusOK || !strings.Contains(text(got), "0 votes · 17 November 2025") {
+	if got := s.do("", "GET", "/p/{left}", ""); got.status != http.StatusOK || !strings.Contains(text(got), "Vote #test 17 November 2025 left?") {
 		t.Errorf("without author: %d %s", got.status, text(got))
 	}
 }
@@ -224,7 +227,7 @@ func TestPagesHoldAnyText(t *testing.T) {
 			if shown := text(page); !strings.Contains(shown, strings.Join(strings.Fields(p.Title), " ")) || !strings.Contains(shown, strings.Join(strings.Fields(p.Options[len(p.Options)-1]), " ")) {
 				t.Errorf("%s, %s reads %q", name, path, shown)
 			}
-			if n := strings.Count(page.body, `<li class="option"><span class="option-text" dir="auto">`); n != len(p.Options) || !strings.Contains(page.body, `<h1 dir="auto">`) {
+			if n := strings.Count(page.body, `<li class="opt"><bdi class="lab">`); n != len(p.Options) || !strings.Contains(page.body, `dir="auto">`) {
 				t.Errorf("%s, %s: %d options", name, path, n)
 			}
 		}
@@ -318,7 +321,7 @@ func TestPagesAgain(t *testing.T) {
 			paths = append(paths, found[1])
 		}
 	}
-	packed := 0
+	packed := make(map[string]int)
 	for _, path := range paths {
 		plain := s.do("", "GET", path, "")
 		if plain.status != http.StatusOK || plain.header.Get("Content-Encoding") != "" {
@@ -327,23 +330,31 @@ func TestPagesAgain(t *testing.T) {
 		if cache := plain.header.Get("Cache-Control"); strings.HasPrefix(path, "/assets/") && cache != "public, max-age=31536000, immutable" {
 			t.Errorf("%s: Cache-Control %q", path, cache)
 		}
-		for _, refusing := range []string{"gzip;q=0", "br", "gzip ; q=0.0, br"} {
+		for _, refusing := range []string{"gzip;q=0", "deflate", "gzip ; q=0.0, br;q=0.000"} {
 			if got := s.do("", "GET", path, "", "Accept-Encoding", refusing); got.body != plain.body || got.header.Get("Content-Encoding") != "" {
 				t.Errorf("%s for %q: %v", path, refusing, got.header)
 			}
 		}
-		small := s.do("", "GET", path, "", "Accept-Encoding", "br, gzip;q=0.5")
-		if small.header.Get("Content-Encoding") == "gzip" {
-			packed++
-			r, err := gzip.NewReader(strings.NewReader(small.body))
-			if err != nil {
-				t.Fatal(err)
+		for coding, accepted := range map[string]string{"gzip": "deflate, gzip;q=0.5", "br": "gzip, br"} {
+			small := s.do("", "GET", path, "", "Accept-Encoding", accepted)
+			if small.header.Get("Content-Encoding") != coding {
+				continue // no smaller, or a page of the moment, for which this coding takes too long
 			}
-			if body, err := io.ReadAll(r); err != nil || string(body) != plain.body || small.header.Get("Etag") == plain.header.Get("Etag") || small.header.Get("Vary") != "Accept-Encoding" || plain.header.Get("Vary") != "Accept-Encoding" {
-				t.Errorf("%s packed: %v %v", path, err, small.header)
+			packed[coding]++
+			if small.header.Get("Etag") == plain.header.Get("Etag") || len(small.body) >= len(plain.body) || small.header.Get("Vary") != "Accept-Encoding" || plain.header.Get("Vary") != "Accept-Encoding" {
+				t.Errorf("%s in %s: %v", path, coding, small.header)
 			}
-			if again := s.do("", "GET", path, "", "Accept-Encoding", "gzip", "If-None-Match", small.header.Get("Etag")); again.status != http.StatusNotModified || again.header.Get("Etag") != small.header.Get("Etag") || again.header.Get("Content-Encoding") != "" {
-				t.Errorf("%s packed again: %d", path, again.status)
+			if coding == "gzip" {
+				r, err := gzip.NewReader(strings.NewReader(small.body))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if body, err := io.ReadAll(r); err != nil || string(body) != plain.body {
+					t.Errorf("%s in %s: %v", path, coding, err)
+				}
+			}
+			if again := s.do("", "GET", path, "", "Accept-Encoding", accepted, "If-None-Match", small.header.Get("Etag")); again.status != http.StatusNotModified || again.header.Get("Etag") != small.header.Get("Etag") || again.header.Get("Content-Encoding") != "" {
+				t.Errorf("%s in %s again: %d", path, coding, again.status)
 			}
 		}
 		again := s.do("", "GET", path, "", "If-None-Match", plain.header.Get("Etag"))
@@ -351,13 +362,13 @@ func TestPagesAgain(t *testing.T) {
 			t.Errorf("%s again: %d %v", path, again.status, again.header)
 		}
 	}
-	if packed < 14 {
-		t.Errorf("only %d packed answers", packed)
+	if packed["gzip"] < 14 || packed["br"] < 12 {
+		t.Errorf("only %v packed answers", packed)
 	}
 	// A vote makes another page.
 	before := s.do("", "GET", "/p/{one}", "").header.Get("Etag")
 	s.do("mira", "POST", "/api/polls/{one}/vote", `{"optionIndex":0}`)
-	if got := s.do("", "GET", "/p/{one}", "", "If-None-Match", before); got.status != http.StatusOK || !strings.Contains(text(got), "100.0 %") {
+	if got := s.do("", "GET", "/p/{one}", "", "If-None-Match", before); got.status != http.StatusOK || !strings.Contains(text(got), "100%") {
 		t.Errorf("after a vote: %d", got.status)
 	}
 }

@@ -82,7 +82,7 @@ func (s *server) routes(c Config) ([]endpoint, error) {
 		{get, "/docs", anyone, free, noBody, s.docs.serve, nil, nil},
 		{get, errorPage, anyone, free, noBody, s.codes.serve, nil, nil},
 
-		{get, "/", anyone, pages, noBody, s.shown(s.site.Home()), nil, nil},
+		{get, "/", anyone, pages, noBody, shell, nil, nil},
 		{get, "/create", anyone, pages, noBody, shell, nil, nil},
 		{get, "/sign-in", anyone, pages, noBody, shell, nil, nil},
 		{get, "/sign-up", anyone, pages, noBody, shell, nil, nil},

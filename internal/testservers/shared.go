@@ -14,7 +14,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Variables of the environment that say where the shared servers are.
+// Variables of the environment that say where the shared servers, and programs of
+// tests, are.
 const (
 	PostgresURL       = "VOTE_TEST_POSTGRES_URL"       // a superuser's, of any database
 	PgBouncerURL      = "VOTE_TEST_PGBOUNCER_URL"      // before the same server, any database of it
@@ -24,6 +25,7 @@ const (
 	RabbitMQURL       = "VOTE_TEST_RABBITMQ_URL"       // an administrator's
 	RabbitMQAPIURL    = "VOTE_TEST_RABBITMQ_API_URL"   // the management of the same server, with user and password
 	CitusURL          = "VOTE_TEST_CITUS_URL"          // of a coordinator; nothing provides one
+	Chromium          = "VOTE_TEST_CHROMIUM"           // the program's path
 )
 
 // patience bounds each step with a server.

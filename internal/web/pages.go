@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"fmt"
 	"html/template"
@@ -9,6 +10,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 )
@@ -33,14 +35,8 @@ type Poll struct {
 
 // Option is an option of a poll.
 type Option struct {
-	Text     string
-	Votes    int64
-	Permille int64 // its share in tenths of a percent
-}
-
-// Percent returns the share in percent, to one decimal.
-func (o Option) Percent() string {
-	return strconv.FormatInt(o.Permille/10, 10) + "." + strconv.FormatInt(o.Permille%10, 10)
+	Text  string
+	Votes int64
 }
 
 // Notice is a page that says what is in the way.
@@ -57,7 +53,6 @@ type page struct {
 	Main                   string // the module that runs
 	Modules                []string
 	ImportMap              template.HTML
-	Preload                string // an answer that is fetched at once
 
 	Poll *pollPage
 }
@@ -65,14 +60,12 @@ type page struct {
 // pollPage is a poll with what only its page needs.
 type pollPage struct {
 	Poll
-	Base string // scheme and host of absolute addresses; may be empty
-	Boot template.HTML
+	Base   string // scheme and host of absolute addresses; may be empty
+	Boot   template.HTML
+	Framed bool // by another site
 }
 
 const (
-	// firstPolls is what the front page of a visitor asks for first.
-	firstPolls = "/api/polls/popular?limit=10"
-
 	// Sizes of the share image.
 	imageWidth, imageHeight = 1200, 630
 
@@ -94,15 +87,11 @@ func (s *Site) makePages(tree fs.FS) error {
 	}
 	s.card = s.mainPage
 	s.card.Main, s.card.Modules = s.path(embedModule), s.closure(embedModule)
-	for f, preload := range map[*File]string{&s.home: firstPolls, &s.shell: ""} {
-		p := s.mainPage
-		p.Preload = preload
-		body, err := s.render("app.html", p)
-		if err != nil {
-			return err
-		}
-		*f = newFile(typeHTML, body)
+	body, err := s.render("app.html", s.mainPage)
+	if err != nil {
+		return err
 	}
+	s.shell = newFile(typeHTML, body)
 	return nil
 }
 
@@ -114,30 +103,47 @@ func (s *Site) render(name string, data any) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// Home returns the front page, which asks for the first polls at once.
-func (s *Site) Home() File { return s.home }
-
-// Shell returns the page of all other views of the app.
+// Shell returns the page of every view of the app but a poll's.
 func (s *Site) Shell() File { return s.shell }
 
 // PollPage returns the page of a poll. base is the scheme and host that its
 // absolute addresses begin with; without one they are paths.
-func (s *Site) PollPage(p Poll, base string) ([]byte, error) {
+func (s *Site) PollPage(p Poll, base string) (File, error) {
 	return s.pollPage("app.html", s.mainPage, p, base)
 }
 
 // EmbedPage returns the page that other sites frame.
-func (s *Site) EmbedPage(p Poll, base string) ([]byte, error) {
+func (s *Site) EmbedPage(p Poll, base string) (File, error) {
 	return s.pollPage("embed.html", s.card, p, base)
 }
 
-func (s *Site) pollPage(name string, common page, p Poll, base string) ([]byte, error) {
+func (s *Site) pollPage(name string, common page, p Poll, base string) (File, error) {
 	var boot bytes.Buffer
 	boot.WriteString(`<script type="application/json" id="boot">`)
 	json.HTMLEscape(&boot, p.Data) // nothing of it can end the element
 	boot.WriteString(`</script>`)
-	common.Poll = &pollPage{Poll: p, Base: base, Boot: template.HTML(boot.String())} //nolint:gosec // escaped above
-	return s.render(name, common)
+	common.Poll = &pollPage{Poll: p, Base: base, Framed: name == "embed.html", Boot: template.HTML(boot.String())} //nolint:gosec // escaped above
+	body, err := s.render(name, common)
+	f := NewFile(typeHTML, body)
+	f.packed = map[string]func() []byte{"gzip": func() []byte { return s.packers.pack(body) }}
+	return f, err
+}
+
+// packers are gzip writers for pages that change: they cost more to make than to
+// use.
+type packers struct{ pool sync.Pool }
+
+func (p *packers) pack(body []byte) []byte {
+	w, ok := p.pool.Get().(*gzip.Writer)
+	if !ok {
+		w = gzip.NewWriter(nil)
+	}
+	defer p.pool.Put(w)
+	var small bytes.Buffer
+	w.Reset(&small)
+	_, _ = w.Write(body) // a buffer takes everything
+	_ = w.Close()
+	return small.Bytes()
 }
 
 // NoticePage returns a page that needs neither the app nor scripts.
@@ -146,6 +152,28 @@ func (s *Site) NoticePage(n Notice) ([]byte, error) {
 		Notice
 		Style, Icon string
 	}{n, s.StylePath(), s.IconPath()})
+}
+
+// Size names the size of the title, by its length.
+func (p *pollPage) Size() string {
+	length := utf8.RuneCountInString(p.Title)
+	switch {
+	case length > 200:
+		return "xs"
+	case length > 110 || p.Framed && length > 60:
+		return "s"
+	case length > 60 || p.Framed:
+		return "m"
+	}
+	return "l"
+}
+
+// Percent returns an option's share, rounded half up.
+func (p *pollPage) Percent(o Option) int64 {
+	if p.Votes == 0 {
+		return 0
+	}
+	return (200*o.Votes + p.Votes) / (2 * p.Votes)
 }
 
 func (p *pollPage) path() string { return "/p/" + strconv.FormatInt(p.ID, 10) }

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"github.com/andybalholm/brotli"
 )
 
 // site returns the site of this program.
@@ -75,7 +77,7 @@ func TestImports(t *testing.T) {
 func TestNothingFromOutside(t *testing.T) {
 	t.Parallel()
 	s := site(t)
-	files := map[string]File{"home": s.Home(), "shell": s.Shell(), "worker": s.Worker(), "manifest": s.Manifest()}
+	files := map[string]File{"shell": s.Shell(), "worker": s.Worker(), "manifest": s.Manifest()}
 	maps.Copy(files, s.assets)
 	outside := regexp.MustCompile(`(?i)\b(?:https?|wss?):[^\s"'` + "`" + `]*|@import|sourceMappingURL|[\s"'(]//\w+\.\w+`)
 	for name, f := range files {
@@ -108,7 +110,7 @@ func TestPathsTellContent(t *testing.T) {
 	if !regexp.MustCompile(`^/assets/deep/b\.[0-9a-f]{12}\.js$`).MatchString(s.path("deep/b.js")) {
 		t.Errorf("path %s", s.path("deep/b.js"))
 	}
-	if s.ImportMapHash() == changed.ImportMapHash() || s.Home().Tag == changed.Home().Tag || s.Shell().Tag == changed.Shell().Tag {
+	if s.ImportMapHash() == changed.ImportMapHash() || s.Shell().Tag == changed.Shell().Tag {
 		t.Error("the pages do not change with a module")
 	}
 	if release(t, s).Version == release(t, changed).Version {
@@ -120,7 +122,7 @@ func TestPathsTellContent(t *testing.T) {
 		t.Error("the release does not change with its worker")
 	}
 	again := made(t, tree())
-	if !bytes.Equal(s.Worker().Body, again.Worker().Body) || s.Home().Tag != again.Home().Tag {
+	if !bytes.Equal(s.Worker().Body, again.Worker().Body) || s.Shell().Tag != again.Shell().Tag {
 		t.Error("the same files make another site")
 	}
 }
@@ -150,35 +152,40 @@ func TestModulePreloads(t *testing.T) {
 	for _, name := range []string{"deep/a.js", "vendor/preact.js", "deep/b.js"} {
 		want.WriteString("\n<link rel=\"modulepreload\" href=\"" + s.path(name) + `">`)
 	}
-	for _, f := range []File{s.Home(), s.Shell()} {
-		if body := string(f.Body); !strings.Contains(body, "</script>"+want.String()+"\n") || strings.Contains(body, s.path("late.js")+`">`) || strings.Index(body, "importmap") > strings.Index(body, "modulepreload") {
-			t.Errorf("page\n%s\nwant%s", body, want.String())
-		}
-	}
-	if preload := `<link rel="preload" as="fetch" href="/api/polls/popular?limit=10" crossorigin="anonymous">`; !strings.Contains(string(s.Home().Body), preload) || strings.Contains(string(s.Shell().Body), `as="fetch"`) {
-		t.Error("the front page alone asks for the first polls at once")
+	if body := string(s.Shell().Body); !strings.Contains(body, "</script>"+want.String()+"\n") || strings.Contains(body, s.path("late.js")+`">`) || strings.Index(body, "importmap") > strings.Index(body, "modulepreload") {
+		t.Errorf("page\n%s\nwant%s", body, want.String())
 	}
 }
 
-func TestGzip(t *testing.T) {
+func TestCodings(t *testing.T) {
 	t.Parallel()
 	s := site(t)
-	packed := 0
-	for name, f := range s.assets {
-		if f.Gzip == nil {
-			continue
+	readers := map[string]func(io.Reader) (io.Reader, error){
+		"gzip": func(r io.Reader) (io.Reader, error) { return gzip.NewReader(r) },
+		"br":   func(r io.Reader) (io.Reader, error) { return brotli.NewReader(r), nil },
+	}
+	for _, coding := range Codings {
+		packed := 0
+		for name, f := range s.assets {
+			small := f.In(coding)
+			if small == nil {
+				continue
+			}
+			packed++
+			r, err := readers[coding](bytes.NewReader(small))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if body, err := io.ReadAll(r); err != nil || !bytes.Equal(body, f.Body) || len(small) >= len(f.Body) || !f.Packs() {
+				t.Errorf("%s, %s: %d bytes packed, %d unpacked, %v", name, coding, len(small), len(body), err)
+			}
 		}
-		packed++
-		r, err := gzip.NewReader(bytes.NewReader(f.Gzip))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if body, err := io.ReadAll(r); err != nil || !bytes.Equal(body, f.Body) || len(f.Gzip) >= len(f.Body) {
-			t.Errorf("%s: %d bytes packed, %d unpacked, %v", name, len(f.Gzip), len(body), err)
+		if packed == 0 || s.Shell().In(coding) == nil {
+			t.Errorf("nothing is packed by %s", coding)
 		}
 	}
-	if packed == 0 || s.Home().Gzip == nil {
-		t.Error("nothing is packed")
+	if f := newFile(mediaTypes[".png"], bytes.Repeat([]byte("a"), 1000)); f.Packs() || f.In("br") != nil {
+		t.Error("a picture is packed again")
 	}
 }
 

@@ -29,6 +29,9 @@ var (
 	rabbitmq     = program{"rabbitmq-server", "rabbitmq-server", "/usr/lib/rabbitmq/bin"}
 	haproxy      = program{"haproxy", "haproxy", "/usr/sbin"}
 	rabbitmqctl  = program{"rabbitmqctl", "rabbitmq-server", "/usr/lib/rabbitmq/bin"}
+	node         = program{"node", "nodejs", ""}
+	npm          = program{"npm", "npm", ""}
+	chromium     = program{"chromium", "chromium", ""}
 )
 
 // find returns the path of the program, of its newest version.
@@ -53,7 +56,7 @@ func version(folder string) int {
 }
 
 // Missing returns the Debian packages that a server, named as in this package,
-// needs and that are not installed.
+// or another program of tests needs and that are not installed.
 func Missing(server string) []string {
 	var missing []string
 	for _, p := range map[string][]program{
@@ -63,6 +66,8 @@ func Missing(server string) []string {
 		"Sentinels": {redisServer},
 		"RabbitMQ":  {epmd, rabbitmq},
 		"HAProxy":   {haproxy},
+		"Node.js":   {node, npm},
+		"Chromium":  {chromium},
 	}[server] {
 		if _, err := p.find(); err != nil && !slices.Contains(missing, p.pkg) {
 			missing = append(missing, p.pkg)

@@ -12,14 +12,22 @@ import (
 	"slices"
 	"strings"
 
+	"vote/internal/testservers"
 	"vote/internal/testservers/local"
 )
 
-// install sees to it that the programs of the servers are there: root installs
-// the packages that are missing.
-func install(ctx context.Context, missing []server) error {
+// install sees to it that the programs of the servers, and those that tests run
+// themselves, are there: root installs the packages that are missing.
+func install(ctx context.Context, missing []server, browser bool) error {
 	var variables []string
-	packages := local.Missing("HAProxy") // which tests run themselves
+	packages := local.Missing("HAProxy")
+	if browser {
+		packages = append(packages, local.Missing("Node.js")...)
+		if lacking := local.Missing("Chromium"); len(lacking) > 0 && os.Getenv(testservers.Chromium) == "" {
+			packages = append(packages, lacking...)
+			variables = append(variables, testservers.Chromium)
+		}
+	}
 	for _, m := range missing {
 		if lacking := local.Missing(m.name); len(lacking) > 0 {
 			packages = append(packages, lacking...)
@@ -33,7 +41,7 @@ func install(ctx context.Context, missing []server) error {
 	names := strings.Join(slices.Compact(packages), " ")
 	remedy := fmt.Sprintf("install the Debian packages %s (apt-get install %s)", names, names)
 	if len(variables) > 0 {
-		remedy += fmt.Sprintf(", or let %s say where servers run", strings.Join(variables, ", "))
+		remedy += fmt.Sprintf(", or let %s say where they are", strings.Join(variables, ", "))
 	}
 	apt, err := exec.LookPath("apt-get")
 	if err != nil || os.Geteuid() != 0 {

@@ -33,17 +33,18 @@ import (
 
 func main() {
 	fsync := flag.Bool("fsync", false, "let PostgreSQL force commits to disk and give it memory: slower to start, and what figures of speed need")
+	browser := flag.Bool("browser", false, "see to Node.js and Chromium, too, for tests in a browser")
 	flag.Parse()
 	// A child counts the end of the thread that started it as its parent's.
 	runtime.LockOSThread()
-	code, err := run(flag.Args(), *fsync)
+	code, err := run(flag.Args(), &servers{fsync: *fsync, browser: *browser, found: map[string]string{}})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "test servers:", err)
 	}
 	os.Exit(code)
 }
 
-func run(words []string, fsync bool) (code int, err error) {
+func run(words []string, s *servers) (code int, err error) {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	ctx, stop := context.WithCancelCause(context.Background())
@@ -60,7 +61,6 @@ func run(words []string, fsync bool) (code int, err error) {
 	go orphaned(ctx, signals)
 
 	began := time.Now()
-	s := &servers{fsync: fsync, found: map[string]string{}}
 	defer func() { err = errors.Join(err, s.close()) }()
 	if err := s.find(ctx); err != nil {
 		if cause := context.Cause(ctx); cause != nil {

@@ -78,14 +78,34 @@ func TestAnAddressThatIsDeadIsReplaced(t *testing.T) {
 
 func TestAMissingProgramIsNamed(t *testing.T) {
 	t.Parallel()
-	text, err := start(t, map[string]string{testservers.RedisAddress: "", "PATH": t.TempDir()}, "--", "true").CombinedOutput()
-	if err == nil {
-		t.Error("it went well without Redis")
-	}
-	for _, want := range []string{"apt-get install redis-server", testservers.RedisAddress} {
-		if !strings.Contains(string(text), want) {
-			t.Errorf("it does not speak of %s: %s", want, text)
-		}
+	for name, c := range map[string]struct {
+		set  map[string]string
+		args []string
+		want []string
+	}{
+		"Redis":                        {map[string]string{testservers.RedisAddress: ""}, nil, []string{"apt-get install redis-server", testservers.RedisAddress}},
+		"a browser":                    {map[string]string{testservers.Chromium: ""}, []string{"-browser"}, []string{"apt-get install chromium nodejs npm", testservers.Chromium}},
+		"Node.js, with a browser told": {map[string]string{testservers.Chromium: "/opt/chromium"}, []string{"-browser"}, []string{"apt-get install nodejs npm"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			folder := t.TempDir()
+			for _, there := range []string{"haproxy", "epmd"} {
+				if err := os.WriteFile(filepath.Join(folder, there), nil, 0o700); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c.set["PATH"] = folder
+			text, err := start(t, c.set, append(c.args, "--", "true")...).CombinedOutput()
+			if err == nil {
+				t.Error("it went well without it")
+			}
+			for _, want := range c.want {
+				if !strings.Contains(string(text), want) {
+					t.Errorf("it does not speak of %s: %s", want, text)
+				}
+			}
+		})
 	}
 }
 

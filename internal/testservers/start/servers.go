@@ -113,7 +113,8 @@ var all = []server{
 
 // servers are those found or started so far.
 type servers struct {
-	fsync bool
+	fsync   bool
+	browser bool // tests in a browser are to run, too
 
 	mu      sync.Mutex
 	found   map[string]string // variable -> value
@@ -132,7 +133,7 @@ func (s *servers) find(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := install(ctx, missing); err != nil {
+	if err := install(ctx, missing, s.browser); err != nil {
 		return err
 	}
 	// At most one needs another, and is behind it.

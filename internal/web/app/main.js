@@ -1,2 +1,145 @@
-// The web app begins here.
-export {};
+// Starts the app: the language, who is signed in, the page asked for.
+
+import './early.js';
+import { html, render } from 'htm/preact';
+import { useEffect, useState } from 'preact/hooks';
+import { effect, signal, untracked } from '@preact/signals';
+import { Feed } from './feed.js';
+import { Refused } from './http.js';
+import * as outbox from './outbox.js';
+import { helping, sharing, takeIntent, welcoming } from './overlays.js';
+import { watch } from './results.js';
+import { go, path } from './router.js';
+import { isSignedIn, loadProfile, user } from './session.js';
+import { speakPreferred, t } from './texts.js';
+import { Head, Loading, Messages, reason, say } from './ui.js';
+
+/** @typedef {import('../types.js').Poll} Poll */
+
+/** Pages and dialogs that are loaded when first shown. */
+const parts = {
+  create: () => import('./create.js'),
+  enter: () => import('./enter.js'),
+  help: () => import('./help.js'),
+  me: () => import('./me.js'),
+  poll: () => import('./poll.js'),
+  share: () => import('./share.js'),
+  welcome: () => import('./welcome.js'),
+};
+
+/** @type {Map<string, any>} */
+const loaded = new Map();
+
+/**
+ * Shows the default export of a part.
+ * @param {{part: keyof typeof parts, quiet?: boolean, props?: object}} options quiet: nothing is shown until it is there
+ */
+function Part({ part, quiet = false, props = {} }) {
+  const [failure, fail] = useState(/** @type {unknown} */ (null));
+  const [, again] = useState(0);
+  useEffect(() => {
+    if (loaded.has(part)) return;
+    fail(null);
+    parts[part]().then((module) => {
+      loaded.set(part, module.default);
+      again((n) => n + 1);
+    }, fail);
+  }, [part]);
+  const Component = loaded.get(part);
+  if (Component) return html`<${Component} ...${props} />`;
+  if (quiet) return null;
+  return html`<${Head} /><div class="page">${failure ? html`<p>${t(navigator.onLine ? 'error.noAnswer' : 'error.offline')}</p>` : html`<${Loading} />`}</div>`;
+}
+
+function Page() {
+  const at = path.value;
+  if (at === '/') return html`<${Feed} />`;
+  if (at === '/create') return html`<${Part} key="create" part="create" />`;
+  if (at === '/sign-in' || at === '/sign-up') return html`<${Part} key=${at} part="enter" props=${{ isNew: at === '/sign-up' }} />`;
+  if (at.startsWith('/p/')) return html`<${Part} key=${at} part="poll" props=${{ id: Number(at.slice(3)) }} />`;
+  return html`<${Part} key="me" part="me" props=${{ tab: at.slice(4) }} />`;
+}
+
+function App() {
+  return html`
+    <${Page} />
+    <${Waiting} />
+    <${Messages} />
+    ${sharing.value && html`<${Part} part="share" quiet props=${{ poll: sharing.value }} />`}
+    ${welcoming.value && html`<${Part} part="welcome" quiet props=${{ intent: welcoming.value }} />`}
+    ${helping.value && html`<${Part} part="help" quiet />`}`;
+}
+
+/** Tells that there is no network, and how many choices wait for one. */
+function Waiting() {
+  const count = outbox.waiting.value;
+  if (isOnline.value && !(outbox.isStuck.value && count > 0)) return null;
+  return html`<p class="waiting" role="status">${isOnline.value ? t('waiting', { count }) : count > 0 ? t('offline.waiting', { count }) : t('offline')}</p>`;
+}
+
+const isOnline = signal(navigator.onLine);
+for (const kind of ['online', 'offline']) addEventListener(kind, () => (isOnline.value = navigator.onLine));
+
+outbox.onRefusal(({ choice, code, optionIndex }) => {
+  const title = choice.title.length > 60 ? `${choice.title.slice(0, 59)}…` : choice.title;
+  if (code === 'already_voted' && optionIndex !== undefined) say(t('refused.already_voted', { title }));
+  else if (code === 'poll_closed' || code === 'not_found' || code === 'daily_vote_limit' || code === 'not_kept') say(t(`refused.${code}`, { title }));
+  else say(t('refused.other', { title }));
+});
+
+outbox.onReplay((count) => say(t('replayed', { count })));
+
+/** Whoever signs in finds what they left: waiting choices, the vote they meant. */
+function onEntry() {
+  outbox.reset();
+  if (!isSignedIn.value) return;
+  void outbox.resume().then(() => {
+    const intent = takeIntent();
+    if (intent) void outbox.vote(intent.poll, intent.optionIndex).then(() => say(t('counted', { option: intent.poll.options[intent.optionIndex] })));
+  });
+  loadProfile().catch((error) => {
+    if (!isSignedIn.value) say(t('ended'), { label: t('signIn'), run: () => go('/sign-in') });
+    else if (error instanceof Refused) say(reason(error));
+  });
+}
+
+/** The votes left are told anew when the UTC day changes. */
+function atMidnight() {
+  setTimeout(() => {
+    if (isSignedIn.value) loadProfile().catch(() => {});
+    atMidnight();
+  }, 86_400_000 - (Date.now() % 86_400_000) + 1000);
+}
+
+const pageTitles = /** @type {const} */ ({ '/create': 'create', '/sign-in': 'signIn', '/sign-up': 'signUp' });
+
+async function start() {
+  await speakPreferred();
+  const root = /** @type {HTMLElement} */ (document.getElementById('app'));
+  root.replaceChildren();
+  render(html`<${App} />`, root);
+
+  let entered = /** @type {number | null} */ (null);
+  effect(() => {
+    const id = user.value?.id ?? null;
+    if (id !== null && id === entered) return;
+    entered = id;
+    untracked(onEntry);
+  });
+  effect(() => {
+    const at = path.value;
+    if (at !== '/' && !at.startsWith('/p/')) watch([]);
+    const key = at.startsWith('/me') ? 'me' : pageTitles[/** @type {keyof typeof pageTitles} */ (at)];
+    if (!at.startsWith('/p/')) document.title = key ? `${t(key)} · Vote` : 'Vote';
+    untracked(() => scrollTo({ top: 0, behavior: 'instant' }));
+  });
+  atMidnight();
+
+  if ('serviceWorker' in navigator) {
+    const { install } = await import('./install.js');
+    await install();
+  }
+}
+
+void start();
+

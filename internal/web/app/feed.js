@@ -1,0 +1,452 @@
+// The feed: what comes next, and how it is held.
+//
+// Pages are loaded well before they are needed, and what is not seen yet is kept
+// for a start without a network. Cards far from the one in view are empty places.
+
+import { html } from 'htm/preact';
+import { useEffect, useRef } from 'preact/hooks';
+import { batch, computed, signal } from '@preact/signals';
+import * as database from 'idb-keyval';
+import { Card, choose } from './card.js';
+import * as early from './early.js';
+import { Refused, send } from './http.js';
+import { choiceOf, flush, isStuck, skip, waiting } from './outbox.js';
+import { helping } from './overlays.js';
+import { watch } from './results.js';
+import { path } from './router.js';
+import { call, isSignedIn, user, votesLeft, votesPerDay } from './session.js';
+import { number, t } from './texts.js';
+import { isCalm, Loading, Logo, reason } from './ui.js';
+
+/** @typedef {import('../types.js').Poll} Poll */
+/** @typedef {{tag: string, q: string, sort: 'new' | 'hot'}} Filter */
+/** @typedef {{poll: Poll} | 'limit'} Item */
+
+/** @type {import('@preact/signals').Signal<Filter>} */
+const filter = signal({ tag: '', q: '', sort: 'new' });
+const items = signal(/** @type {Item[]} */ ([]));
+const state = signal(/** @type {'loading' | 'more' | 'end' | 'failed' | 'offline'} */ ('loading'));
+const failure = signal(/** @type {unknown} */ (null));
+const active = signal(0);
+const tags = signal(/** @type {string[]} */ ([]));
+
+const pageSize = 20;
+const ahead = 10; // cards that are loaded beyond the one in view, at least
+const drawn = 2; // cards on each side of the one in view that are drawn
+const stock = 60; // polls that are kept for a time without network
+
+/** @type {string | null} */
+let cursor = null;
+/** Whose feed is shown: a change starts it anew. */
+let owner = /** @type {number | null | undefined} */ (undefined);
+let loading = /** @type {AbortController | null} */ (null);
+
+const keyOf = (/** @type {number} */ id) => `feed:${id}`;
+const isPlain = () => !filter.value.tag && !filter.value.q && filter.value.sort === 'new';
+
+/** The filter as both the page's address and the API name it. */
+function filterQuery() {
+  const { tag, q, sort } = filter.value;
+  const query = new URLSearchParams();
+  if (tag) query.set('tag', tag);
+  if (q) query.set('q', q);
+  if (sort === 'hot') query.set('sort', sort);
+  return query;
+}
+
+/**
+ * Shows the feed through another filter, from its start.
+ * @param {Partial<Filter>} change
+ */
+function show(change) {
+  filter.value = { ...filter.value, ...change };
+  const query = filterQuery();
+  history.replaceState(null, '', query.size ? `/?${query}` : '/');
+  void restart();
+}
+
+/** Loads the feed from its start. */
+async function restart() {
+  loading?.abort();
+  loading = null;
+  batch(() => {
+    items.value = [];
+    heights.clear();
+    active.value = 0;
+    state.value = 'loading';
+    owner = user.value?.id ?? null;
+  });
+  cursor = null;
+  await more();
+}
+
+/** Loads the next page, once at a time. */
+async function more() {
+  if (loading) return;
+  const mine = (loading = new AbortController());
+  state.value = 'loading';
+  try {
+    const page = user.value ? await personal(mine.signal) : await popular(mine.signal);
+    if (mine.signal.aborted) return;
+    batch(() => {
+      add(page.polls);
+      cursor = page.nextCursor;
+      state.value = cursor === null ? 'end' : 'more';
+    });
+    void keep();
+  } catch (error) {
+    if (mine.signal.aborted) return;
+    if (error instanceof Refused && error.code === 'cursor_expired') {
+      cursor = null;
+      loading = null;
+      return more();
+    }
+    if (!(error instanceof Refused) && (await takeKept())) return;
+    failure.value = error;
+    state.value = error instanceof Refused ? 'failed' : 'offline';
+  } finally {
+    if (loading === mine) loading = null;
+    watch(pollsFrom(active.value - 5));
+  }
+}
+
+/** The next page for the person who is signed in. @param {AbortSignal} signal @returns {Promise<import('../types.js').FeedPage>} */
+async function personal(signal) {
+  // What was just voted on or skipped must be told first: it is not to come back.
+  if (waiting.value > 0 && !isStuck.value) await flush();
+  const query = filterQuery();
+  query.set('limit', String(pageSize));
+  if (cursor !== null) query.set('cursor', cursor);
+  return call('GET', `/api/polls?${query}`, { signal });
+}
+
+/** What a visitor gets: the hottest polls, filtered here. @param {AbortSignal} signal */
+async function popular(signal) {
+  const { tag, q } = filter.value;
+  const words = q.toLowerCase().split(/\s+/).filter(Boolean);
+  const isFirst = cursor === null && !tag && !q;
+  const answer = (isFirst && (await early.popular)) || (await send('GET', `/api/polls/popular?limit=${isFirst ? 10 : 100}`, { signal }));
+  const polls = /** @type {Poll[]} */ (answer.polls).filter((poll) => {
+    const text = [poll.title, ...poll.options, ...poll.tags].join(' ').toLowerCase();
+    return (!tag || poll.tags.includes(tag)) && words.every((word) => text.includes(word));
+  });
+  return { polls, nextCursor: isFirst && answer.polls.length === 10 ? 'rest' : null };
+}
+
+/** Appends polls that are neither there nor seen. @param {Poll[]} polls */
+function add(polls) {
+  const there = new Set(items.value.map((item) => (item === 'limit' ? 0 : item.poll.id)));
+  const fresh = polls.filter((poll) => !there.has(poll.id) && choiceOf(poll.id).value === null);
+  items.value = [...items.value, ...fresh.map((poll) => ({ poll }))];
+}
+
+/** @param {number} start */
+const pollsFrom = (start) => items.value.slice(Math.max(0, start)).flatMap((item) => (item === 'limit' ? [] : [item.poll.id]));
+
+const unseen = () => items.value.flatMap((item) => (item !== 'limit' && choiceOf(item.poll.id).value === null ? [item.poll] : []));
+
+async function keep() {
+  const id = user.value?.id;
+  if (id === undefined || !isPlain()) return;
+  try {
+    await database.set(keyOf(id), unseen().slice(-stock));
+  } catch (error) {
+    console.error(error); // without it the app needs a network to start
+  }
+}
+
+/** Shows what was kept, when nothing else is there. Tells whether there was something. */
+async function takeKept() {
+  const id = user.value?.id;
+  if (id === undefined || !isPlain() || items.value.length > 0) return false;
+  const polls = /** @type {Poll[]} */ ((await database.get(keyOf(id)).catch(() => null)) ?? []);
+  batch(() => {
+    add(polls);
+    state.value = 'offline';
+  });
+  return items.value.length > 0;
+}
+
+/** Forgets the polls kept for somebody. @param {number} id */
+export const forgetFeed = (id) => database.del(keyOf(id));
+
+/** Puts the card of the daily limit where the visitor is. */
+function showLimit() {
+  if (votesLeft.value !== 0 || items.value.includes('limit') || !isSignedIn.value || !isPlain()) return;
+  const at = items.value.length === 0 ? 0 : active.value + (choiceOf(idAt(active.value)).value ? 1 : 0);
+  items.value = items.value.toSpliced(at, 0, 'limit');
+}
+
+/** What is read out when a card comes into view. @param {Item | undefined} item */
+const titleOf = (item) => (item === undefined ? '' : item === 'limit' ? t('limit.title') : item.poll.title);
+
+/** @param {number} index */
+function idAt(index) {
+  const item = items.value[index];
+  return item && item !== 'limit' ? item.poll.id : 0;
+}
+
+/** @type {HTMLElement | null} */
+let scroller = null;
+
+/** @param {number} index */
+function scrollTo(index) {
+  scroller?.children[index]?.scrollIntoView({ behavior: isCalm() ? 'instant' : 'smooth', block: 'center' });
+}
+
+/** Where a key or button leads to: places passed on the way there were not swiped over. */
+let heading = -1;
+
+/** @param {number} step */
+function move(step) {
+  const to = Math.min(Math.max(0, active.value + step), items.value.length);
+  heading = to;
+  scrollTo(to);
+}
+
+/** Skips the poll in view, unless it was voted on, and goes on. */
+function next() {
+  skipAt(active.value);
+  move(1);
+}
+
+/** @param {number} index */
+function skipAt(index) {
+  const item = items.value[index];
+  if (isSignedIn.value && item && item !== 'limit' && choiceOf(item.poll.id).value === null) void skip(item.poll);
+}
+
+/** @type {number | undefined} */
+let settling;
+
+/** The height that a place had when it was drawn, px. @type {Map<number, number>} */
+const heights = new Map();
+
+/** Which place holds the middle of the view. @param {HTMLElement} root */
+function atCentre(root) {
+  const centre = root.scrollTop + root.clientHeight / 2;
+  let index = 0;
+  while (index + 1 < root.children.length && /** @type {HTMLElement} */ (root.children[index + 1]).offsetTop <= centre) index++;
+  return index;
+}
+
+/** Another card has come to rest in view. @param {number} index */
+function arrive(index) {
+  const from = active.value;
+  if (index === from || !scroller) return;
+  if (heading === -1) for (let i = from; i < index; i++) skipAt(i); // swiped away
+  if (index === heading) heading = -1;
+  for (let i = from - drawn; i <= from + drawn; i++) {
+    const place = /** @type {HTMLElement | undefined} */ (scroller.children[i]);
+    if (place) heights.set(i, place.offsetHeight);
+  }
+  const hadFocus = scroller.children[from]?.contains(document.activeElement);
+  active.value = index;
+  if (hadFocus) scroller.focus({ preventScroll: true }); // what is out of view takes no keys
+  if (state.value === 'more' && items.value.length - index <= ahead) void more();
+}
+
+/** Whether going on skips the poll in view. */
+const isSkip = computed(() => {
+  const item = items.value[active.value];
+  return isSignedIn.value && item !== undefined && item !== 'limit' && choiceOf(item.poll.id).value === null;
+});
+
+/** @param {KeyboardEvent} event */
+function onKey(event) {
+  if (path.value !== '/' || event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]')) return;
+  if (event.target instanceof HTMLElement && event.target.closest('input, textarea, select')) return;
+  const item = items.value[active.value];
+  if (/^[0-9]$/.test(event.key)) {
+    if (item && item !== 'limit') choose(item.poll, (Number(event.key) + 9) % 10);
+  } else if (event.key === 's' || event.key === 'S') next();
+  else if (event.key === 'ArrowDown' || event.key === 'PageDown') move(1);
+  else if (event.key === 'ArrowUp' || event.key === 'PageUp') move(-1);
+  else if (event.key === '/') searching.value = true;
+  else if (event.key === '?') helping.value = true;
+  else return;
+  event.preventDefault();
+}
+
+const searching = signal(false);
+
+export function Feed() {
+  const list = useRef(/** @type {HTMLElement | null} */ (null));
+  const count = items.value.length;
+
+  useEffect(() => {
+    document.documentElement.classList.add('in-feed');
+    const query = new URLSearchParams(location.search);
+    const asked = { tag: query.get('tag') ?? '', q: query.get('q') ?? '', sort: query.get('sort') === 'hot' ? /** @type {const} */ ('hot') : /** @type {const} */ ('new') };
+    const isSame = JSON.stringify(asked) === JSON.stringify(filter.value);
+    filter.value = asked;
+    searching.value = asked.q !== '';
+    scroller = list.current;
+    if (owner !== (user.value?.id ?? null) || !isSame || state.value === 'failed') void restart();
+    else {
+      scroller?.children[active.value]?.scrollIntoView({ behavior: 'instant', block: 'center' });
+      watch(pollsFrom(active.value - 5));
+    }
+    if (tags.value.length === 0) {
+      send('GET', '/api/tags?limit=12').then((answer) => (tags.value = answer.items.map((/** @type {{tag: string}} */ i) => i.tag)), () => {});
+    }
+    const retry = () => { if (state.value === 'offline') void more(); };
+    addEventListener('keydown', onKey);
+    addEventListener('online', retry);
+    return () => {
+      document.documentElement.classList.remove('in-feed');
+      scroller = null;
+      removeEventListener('keydown', onKey);
+      removeEventListener('online', retry);
+    };
+  }, []);
+
+  // A session may end, or begin in another tab.
+  const id = user.value?.id ?? null;
+  useEffect(() => {
+    if (owner !== undefined && owner !== id) void restart();
+  }, [id]);
+
+  // A link within the app changes the query only.
+  useEffect(() => path.subscribe(() => {
+    const tag = new URLSearchParams(location.search).get('tag') ?? '';
+    if (path.value === '/' && tag !== filter.value.tag) show({ tag });
+  }), []);
+
+  useEffect(showLimit, [votesLeft.value, state.value === 'loading']);
+
+  useEffect(() => {
+    const root = list.current;
+    if (!root) return;
+    const settle = () => {
+      clearTimeout(settling);
+      settling = setTimeout(() => arrive(atCentre(root)), 90);
+    };
+    const halt = () => (heading = -1); // a finger or a wheel takes over
+    root.addEventListener('scroll', settle, { passive: true });
+    for (const kind of ['touchstart', 'wheel']) root.addEventListener(kind, halt, { passive: true });
+    return () => {
+      clearTimeout(settling);
+      root.removeEventListener('scroll', settle);
+      for (const kind of ['touchstart', 'wheel']) root.removeEventListener(kind, halt);
+    };
+  }, []);
+
+  // The last place is made anew with each page: the browser holds on to the place
+  // in view, and who waits in the last one is to see what came.
+  return html`
+    <h1 class="sr">${t('feed')}</h1>
+    <header class="head">
+      <${Logo} />
+      ${searching.value ? html`<${Search} />` : html`<${Chips} />`}
+      <${Ring} />
+    </header>
+    <div class="feed" ref=${list} role="region" aria-label=${t('feed')} aria-busy=${state.value === 'loading' ? 'true' : 'false'} tabindex="0">
+      ${items.value.map((item, i) => html`<section class="slot" key=${item === 'limit' ? 'limit' : item.poll.id} inert=${i !== active.value}
+          style=${{ '--h': heights.has(i) && Math.abs(i - active.value) > drawn ? `${heights.get(i)}px` : 'auto' }}>
+        ${Math.abs(i - active.value) <= drawn && (item === 'limit' ? html`<${LimitCard} />` : html`<${Card} poll=${item.poll} />`)}
+      </section>`)}
+      <section class="slot" key=${`end ${count}`} inert=${active.value !== count}><${EndCard} /></section>
+    </div>
+    <p class="sr" aria-live="polite">${titleOf(items.value[active.value])}</p>
+    <nav class="actions" aria-label=${t('actions')}>
+      ${active.value < count
+        ? html`<button class="big" onClick=${next}>${isSkip.value ? t('skip') : t('next')}<kbd aria-hidden="true">S</kbd></button>`
+        : isSignedIn.value
+          ? html`<button class="big" onClick=${state.value === 'end' ? restart : more}>${t(state.value === 'end' ? 'end.check' : 'again')}</button>`
+          : html`<a class="big" href="/sign-up">${t('signUp')}</a>`}
+      <a class="ic" href="/create" aria-label=${t('create')}>+</a>
+    </nav>`;
+}
+
+function Chips() {
+  const { tag, sort } = filter.value;
+  const chip = (/** @type {string} */ label, /** @type {boolean} */ on, /** @type {() => void} */ run) =>
+    html`<button class="chip" key=${label} aria-pressed=${on ? 'true' : 'false'} onClick=${run}><bdi>${label}</bdi></button>`;
+  const listed = tag && !tags.value.includes(tag) ? [tag, ...tags.value] : tags.value;
+  return html`<div class="chips" role="group" aria-label=${t('filter')}>
+    <button class="chip" aria-label=${t('search')} onClick=${() => (searching.value = true)}>
+      <svg viewBox="0 0 16 16" width="14" height="14" aria-hidden="true"><circle cx="7" cy="7" r="4.5" /><path d="m10.5 10.5 4 4" /></svg>
+    </button>
+    ${isSignedIn.value
+      ? [chip(t('new'), !tag && sort === 'new', () => show({ tag: '', sort: 'new' })), chip(t('hot'), !tag && sort === 'hot', () => show({ tag: '', sort: 'hot' }))]
+      : chip(t('popular'), !tag, () => show({ tag: '' }))}
+    ${listed.map((name) => chip(`#${name}`, tag === name, () => show({ tag: tag === name ? '' : name, sort: 'new' })))}
+  </div>`;
+}
+
+/** @type {number | undefined} */
+let typing;
+
+function Search() {
+  const field = useRef(/** @type {HTMLInputElement | null} */ (null));
+  useEffect(() => field.current?.focus(), []);
+  const close = () => {
+    searching.value = false;
+    clearTimeout(typing);
+    if (filter.value.q) show({ q: '' });
+  };
+  const type = (/** @type {string} */ q) => {
+    clearTimeout(typing);
+    typing = setTimeout(() => show({ q: q.trim() }), 350);
+  };
+  return html`<form class="search" role="search" onSubmit=${(/** @type {Event} */ event) => { event.preventDefault(); field.current?.blur(); }}>
+    <input ref=${field} type="search" maxlength="200" enterkeyhint="search" dir="auto" autocomplete="off" aria-label=${t('search')} placeholder=${t('searchHint')}
+      value=${filter.value.q} onInput=${() => type(field.current?.value ?? '')} onKeyDown=${(/** @type {KeyboardEvent} */ e) => { if (e.key === 'Escape') close(); }} />
+    <button type="button" class="quiet" aria-label=${t('close')} onClick=${close}>×</button>
+  </form>`;
+}
+
+/** The votes left today, and the way to one's own page. */
+export function Ring() {
+  if (!isSignedIn.value) return html`<a class="chip strong" href="/sign-in">${t('signIn')}</a>`;
+  const left = votesLeft.value;
+  const whole = votesPerDay.value;
+  const label = left === null ? t('me') : t('votesLeft', { count: left });
+  return html`<a class="ring" href="/me" title=${label} aria-label=${`${t('me')}. ${left === null ? '' : label}`}
+    style=${{ '--p': String(left === null || !whole ? 1 : left / whole) }}>${left === null ? user.value?.username.slice(0, 1).toUpperCase() : number(left)}</a>`;
+}
+
+function LimitCard() {
+  return html`<div class="card plain">
+    <p class="figure" aria-hidden="true">${number(0)}</p>
+    <h2 class="question" data-size="l">${t('limit.title')}</h2>
+    <p>${t('limit.text', { count: votesPerDay.value ?? 0 })}</p>
+    <p class="soft"><${Countdown} /></p>
+  </div>`;
+}
+
+/** How long it is to the next UTC midnight. */
+function Countdown() {
+  const minutes = Math.ceil((86_400_000 - (Date.now() % 86_400_000)) / 60_000);
+  return html`${t('limit.until', { hours: Math.floor(minutes / 60), minutes: minutes % 60 })}`;
+}
+
+function EndCard() {
+  switch (state.value) {
+    case 'loading':
+    case 'more':
+      return html`<div class="card plain"><${Loading} /></div>`;
+    case 'failed':
+    case 'offline':
+      return html`<div class="card plain">
+        <h2 class="question" data-size="l">${t(state.value === 'offline' ? 'end.offline' : 'end.failed')}</h2>
+        <p>${state.value === 'offline' ? t('end.offlineText') : reason(failure.value)}</p>
+        <p><button class="button" onClick=${() => more()}>${t('again')}</button></p>
+      </div>`;
+    default: {
+      const isFiltered = filter.value.tag || filter.value.q;
+      const nothing = isFiltered && items.value.length === 0;
+      return html`<div class="card plain">
+        <h2 class="question" data-size="l">${t(nothing ? 'end.nothing' : isSignedIn.value ? 'end.title' : 'end.visitor')}</h2>
+        <p>${t(nothing ? 'end.nothingText' : isSignedIn.value ? 'end.text' : 'end.visitorText')}</p>
+        <p class="row">
+          ${isFiltered && html`<button class="button" onClick=${() => { searching.value = false; show({ tag: '', q: '', sort: 'new' }); }}>${t('end.all')}</button>`}
+          ${isSignedIn.value
+            ? html`<a class="button" href="/create">${t('create')}</a><button class="button" onClick=${restart}>${t('end.check')}</button>`
+            : html`<a class="button" href="/sign-up">${t('signUp')}</a>`}
+        </p>
+      </div>`;
+    }
+  }
+}

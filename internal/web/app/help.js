@@ -1,0 +1,22 @@
+// The keys of the feed.
+
+import { html } from 'htm/preact';
+import { helping } from './overlays.js';
+import { t } from './texts.js';
+import { Dialog } from './ui.js';
+
+const keys = /** @type {const} */ ([
+  [['1', '…', '9', '0'], 'help.digits'],
+  [['S'], 'help.skip'],
+  [['↑', '↓'], 'help.arrows'],
+  [['/'], 'help.search'],
+  [['?'], 'help.help'],
+]);
+
+export default function Help() {
+  return html`<${Dialog} title=${t('help.title')} onClose=${() => (helping.value = false)}>
+    <dl class="keys">
+      ${keys.map(([names, text]) => html`<div key=${text}><dt>${names.map((name) => html`<kbd>${name}</kbd> `)}</dt><dd>${t(text)}</dd></div>`)}
+    </dl>
+  </${Dialog}>`;
+}

@@ -1,0 +1,48 @@
+// What is open above the page. The dialogs themselves are loaded when first used.
+
+import { signal } from '@preact/signals';
+
+/** @typedef {import('../types.js').Poll} Poll */
+
+/** The poll that is being shared. */
+export const sharing = signal(/** @type {Poll | null} */ (null));
+
+/** Whether the keys are explained. */
+export const helping = signal(false);
+
+/** What a visitor wanted to do when asked to sign in. */
+export const welcoming = signal(/** @type {{poll: Poll, optionIndex: number} | null} */ (null));
+
+/** @param {Poll} poll */
+export function share(poll) {
+  sharing.value = poll;
+}
+
+/**
+ * Asks a visitor to sign in, and keeps the vote they meant for afterwards.
+ * @param {{poll: Poll, optionIndex: number}} intent
+ */
+export function askToSignIn(intent) {
+  welcoming.value = intent;
+}
+
+const kept = 'vote.intent';
+
+/**
+ * Keeps a visitor's vote until they have signed in, in this tab.
+ * @param {{poll: Poll, optionIndex: number} | null} intent
+ */
+export function keepIntent(intent) {
+  if (intent) sessionStorage.setItem(kept, JSON.stringify(intent));
+  else sessionStorage.removeItem(kept);
+}
+
+/**
+ * Returns the vote that was kept, and forgets it.
+ * @returns {{poll: Poll, optionIndex: number} | null}
+ */
+export function takeIntent() {
+  const intent = JSON.parse(sessionStorage.getItem(kept) ?? 'null');
+  keepIntent(null);
+  return intent;
+}
