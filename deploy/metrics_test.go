@@ -134,6 +134,18 @@ func served(t *testing.T, enough func(map[string]bool) bool) map[string]bool {
 	call(http.MethodGet, "/api/polls", "")
 	call(http.MethodPost, "/api/polls/"+id[1]+"/vote", `{"optionIndex":0}`)
 	call(http.MethodGet, "/api/nothing", "")
+	stream, leave := context.WithCancel(t.Context())
+	defer leave()
+	r, err := http.NewRequestWithContext(stream, http.MethodGet, a.URL()+"/api/polls/"+id[1]+"/stats/stream", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leave()
+	_ = answer.Body.Close()
 	series := regexp.MustCompile(`(?m)^(\w+)[ {]`)
 	for {
 		there := map[string]bool{"up": true} // which Prometheus itself makes

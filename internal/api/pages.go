@@ -162,13 +162,13 @@ func (s *server) showPoll(c *call, render func(web.Poll, string) (web.File, erro
 	if err != nil {
 		return err
 	}
-	f, err := render(p, c.base())
+	page, err := render(p, c.base())
 	if err != nil {
 		return err
 	}
 	prepare()
 	c.header()["Cache-Control"] = headerPublic
-	return c.sendFile(f)
+	return c.sendFile(page)
 }
 
 // readPoll returns a poll with its counts. Without the counts it is still worth

@@ -128,11 +128,14 @@ func (s *server) stream(c *call, targets []live.Target, appendID func([]byte, li
 	return nil
 }
 
-// streamWriter writes events, each time with a deadline of its own.
+// streamWriter writes events. A client has the timeout for each, and up to an
+// eighth of it more, since moving the deadline every time would cost a tenth of
+// an event.
 type streamWriter struct {
 	to      http.ResponseWriter
 	control *http.ResponseController
 	timeout time.Duration
+	renewed time.Time // when the deadline was last moved
 	scratch []byte
 }
 
@@ -224,9 +227,12 @@ func (w *streamWriter) events(updates []live.Update, appendID func([]byte, live.
 
 // put writes b. What is written goes out when there is much of it, or by flush.
 func (w *streamWriter) put(b []byte) error {
-	if w.timeout > 0 {
-		// A writer that knows no deadlines has none to miss.
-		_ = w.control.SetWriteDeadline(time.Now().Add(w.timeout))
+	if slack := w.timeout / 8; w.timeout > 0 {
+		if now := time.Now(); now.Sub(w.renewed) >= slack {
+			w.renewed = now
+			// A writer that knows no deadlines has none to miss.
+			_ = w.control.SetWriteDeadline(now.Add(w.timeout + slack))
+		}
 	}
 	_, err := w.to.Write(b)
 	return err

@@ -33,7 +33,12 @@ type trio struct {
 
 func startTrio(t *testing.T, environment ...string) *trio {
 	t.Helper()
-	s := &trio{fleet: startFleet(t, sharedBackends(t), instances, environment...)}
+	return startTrioOver(t, sharedBackends(t), environment...)
+}
+
+func startTrioOver(t *testing.T, b backends, environment ...string) *trio {
+	t.Helper()
+	s := &trio{fleet: startFleet(t, b, instances, environment...)}
 	for i := range s.at {
 		s.at[i] = newLedger(1, func() string { return *s.instances[i].url.Load() })
 		s.at[i].client = s.client

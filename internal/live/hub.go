@@ -2,6 +2,8 @@ package live
 
 import (
 	"context"
+	"math"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -22,6 +24,8 @@ const (
 	hintPace = 50 * time.Millisecond
 	// askedAtOnce is how many polls one query asks for.
 	askedAtOnce = 5000
+	// toldAtOnce is how many watchers are woken before others get their turn.
+	toldAtOnce = 512
 	// drainingFor is told to who wants to watch while the process ends.
 	drainingFor = 5 * time.Second
 )
@@ -37,7 +41,8 @@ const (
 //   - A watcher is told by a bit and a wake-up, never waited for. It takes the
 //     newest state when it comes, so nothing queues for a slow one.
 //   - Who brings counts marks the topic, whatever the number of watchers; run
-//     alone encodes for those who watch already, and wakes them.
+//     alone encodes for those who watch already, and wakes them, in parts between
+//     which whoever else wants to run does.
 //   - One query to the store is under way at a time, and begins at most once per
 //     pace (hintPace after a hint) for all polls that nothing else was heard of.
 //
@@ -277,13 +282,27 @@ func (h *hub) turn(told []*topic, now time.Time) ([]*topic, time.Duration) {
 	return told, wait
 }
 
-// tell wakes the watchers of a topic.
+// tell wakes the watchers of a topic, the last first: who leaves meanwhile has
+// one of them take its place, which may then be told twice, but none is left out.
+// Who comes meanwhile begins with the state that the others are told of.
 func (h *hub) tell(t *topic) {
+	for left := t.tellBelow(math.MaxInt); left > 0; left = t.tellBelow(left) {
+		// Those who were woken write now; else votes would wait for all of them.
+		runtime.Gosched()
+	}
+}
+
+// tellBelow wakes some of the watchers before a place, and returns before which
+// one the others are.
+func (t *topic) tellBelow(place int) int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, w := range t.watchers {
+	place = min(place, len(t.watchers))
+	left := max(0, place-toldAtOnce)
+	for _, w := range t.watchers[left:place] {
 		w.stream.tell(w.index)
 	}
+	return left
 }
 
 // follow asks the store for what is watched: at every pace for all polls that no

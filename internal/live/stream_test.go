@@ -227,6 +227,45 @@ func TestSlowWatcher(t *testing.T) {
 	})
 }
 
+// Of a crowd that is told in parts, everybody who stays is told, although others
+// leave and come meanwhile.
+func TestCrowd(t *testing.T) {
+	instant(t, func(t *testing.T, w *world) {
+		const crowd = 2500
+		poll := w.polls[0]
+		var e encodings
+		stay := make([]*live.Stream, 0, crowd)
+		leave := make([]*live.Stream, 0, crowd)
+		for range crowd {
+			stay = append(stay, watch(t, w.stats, e.target(poll, -1)))
+			leave = append(leave, watch(t, w.stats, e.target(poll, -1)))
+		}
+		var crowded sync.WaitGroup
+		for _, s := range stay {
+			crowded.Go(func() {
+				defer s.Close()
+				for got := int64(-1); got < 3; {
+					updates, err := s.Next(context.Background(), time.Minute, nil)
+					if err != nil || len(updates) != 1 || updates[0].Version <= got {
+						t.Errorf("after version %d: %+v, %v", got, updates, err)
+						return
+					}
+					got = updates[0].Version
+				}
+			})
+		}
+		for third := range 3 {
+			w.stats.Apply(w.vote(t, poll))
+			for _, s := range leave[third*crowd/3 : (third+1)*crowd/3] {
+				crowded.Go(s.Close)
+			}
+			crowded.Go(func() { watch(t, w.stats, e.target(poll, -1)).Close() })
+			time.Sleep(time.Second)
+		}
+		crowded.Wait()
+	})
+}
+
 // What one process counts is seen on another over the same store: within a second
 // without any hint, and sooner with one, by a few queries however many votes.
 func TestStreamFollowsOtherProcesses(t *testing.T) {

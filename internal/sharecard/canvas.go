@@ -33,8 +33,8 @@ func (b box) pixels() image.Rectangle {
 	return image.Rect(int(math.Floor(b.x)), int(math.Floor(b.y)), int(math.Ceil(b.x+b.w)), int(math.Ceil(b.y+b.h)))
 }
 
-// inset returns the box without d at each side.
-func (b box) inset(d float64) box { return box{b.x + d, b.y + d, b.w - 2*d, b.h - 2*d} }
+// grown returns the box with w more at the sides and h more above and below.
+func (b box) grown(w, h float64) box { return box{b.x - w, b.y - h, b.w + 2*w, b.h + 2*h} }
 
 // fill paints what path traces. Nothing is painted outside clip.
 func (c *canvas) fill(clip image.Rectangle, paint color.RGBA, path func(p pencil)) {

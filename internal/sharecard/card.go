@@ -21,10 +21,10 @@ const (
 	bodyTop    = edge + 68
 	bodyBottom = Height - edge
 
-	titleMax, titleMin = 92, 28
+	titleMax, titleMin = 92, 24
 	heroic             = 56 // a title of this size needs no more room
-	maxTitleLines      = 7
 	titleGap           = 34 // between the title and the options
+	overhang           = 8  // how far a letter may lean out of its line
 
 	maxShown = 4
 	moreSize = 24
@@ -160,16 +160,19 @@ func (p *pen) write(l line, x, y, size float64, clip box, paint color.RGBA) {
 // paint draws a card.
 func (p *pen) paint(c card) *image.RGBA {
 	p.rtl = isRTL(c.title)
-	hue := hueOf(c.tag)
+	accent, tint, strong := palette(hueOf(c.tag))
 	p.clear(paper)
-	p.header(c, oklch(0.55, 0.18, hue))
-	p.body(c, oklch(0.93, 0.045, hue), oklch(0.85, 0.09, hue))
+	p.header(c, accent)
+	p.body(c, tint, strong)
 	return p.picture
 }
 
+// headerRow is all that the header may take.
+var headerRow = box{margin, edge - 14, inner, 56}
+
 // header paints the mark, the tag and how many votes there are.
 func (p *pen) header(c card, accent color.RGBA) {
-	row := box{margin, edge - 14, inner, 56}
+	row := headerRow.grown(overhang, 0)
 	p.mark(p.mirrored(box{margin, headerBase - 27, 28, 28}), accent)
 	name := p.set.paragraph("Vote", style{face: hero, tracking: -0.02, language: "en"})
 	x := margin + 40.0
@@ -184,7 +187,7 @@ func (p *pen) header(c card, accent color.RGBA) {
 	}
 	tag := p.set.paragraph("#"+c.tag, style{face: plain, language: c.language})
 	room := end - 32 - x
-	p.write(tag.one(room/headerSize), x, headerBase, headerSize, box{x, row.y, room, row.h}, accent)
+	p.write(tag.one(room/headerSize), x, headerBase, headerSize, box{x, row.y, room, row.h}.grown(overhang, 0), accent)
 }
 
 // mark paints the mark of the product: a square with one corner drawn round.
@@ -201,49 +204,72 @@ type headline struct {
 	lines           []line
 	size, leading   float64
 	ascent, descent float64
+	cut             bool // its end does not fit
 }
 
 func (h headline) height() float64 {
-	return float64(len(h.lines)-1)*h.leading + h.ascent + h.descent
+	return float64(max(len(h.lines)-1, 0))*h.leading + h.ascent + h.descent
 }
 
-// body paints the title and the options, together in the middle of their room.
-func (p *pen) body(c card, tint, strong color.RGBA) {
+// layout says where the parts of the body are, for a layout from left to right.
+// They neither overlap nor reach into the margins.
+type layout struct {
+	headline headline
+	title    box
+	bars     []box
+	more     box
+}
+
+// arrange places the title and the options, together in the middle of their room.
+func (p *pen) arrange(c card) layout {
 	title := p.set.paragraph(c.title, style{face: hero, tracking: -0.018, language: c.language})
 	const room = bodyBottom - bodyTop
-	var h headline
+	var a layout
 	var l look
 	for _, lower := range looks(len(c.bars), c.more > 0) {
 		// Lower options are worth it when the title gains by them.
-		if fitted := fit(title, room-titleGap-lower.total(len(c.bars))); fitted.size >= h.size+3 {
-			h, l = fitted, lower
+		if h := fit(title, room-titleGap-lower.total(len(c.bars))); a.headline.cut || h.size >= a.headline.size+3 {
+			a.headline, l = h, lower
 		}
-		if h.size >= heroic {
+		if a.headline.size >= heroic {
 			break
 		}
 	}
-	top := bodyTop + (room-h.height()-titleGap-l.total(len(c.bars)))/2
-	clip := box{margin, bodyTop, inner, max(top+h.height()+titleGap/2-bodyTop, 0)}
-	for i, line := range h.lines {
-		p.write(line, margin, top+h.ascent+float64(i)*h.leading, h.size, clip, ink)
+	height := a.headline.height()
+	y := bodyTop + (room-height-titleGap-l.total(len(c.bars)))/2
+	a.title = box{margin, y, inner, height}
+	y += height + titleGap
+	for range c.bars {
+		a.bars = append(a.bars, box{margin, y, inner, l.height})
+		y += l.height + l.gap
 	}
-	y := top + h.height() + titleGap
+	a.more = box{margin, y - l.gap, inner, l.more}
+	return a
+}
+
+// body paints the title and the options.
+func (p *pen) body(c card, tint, strong color.RGBA) {
+	a := p.arrange(c)
+	h := a.headline
+	// What a title has above and below its lines may go into the space around.
+	clip := a.title.grown(overhang, titleGap/2)
+	for i, line := range h.lines {
+		p.write(line, margin, a.title.y+h.ascent+float64(i)*h.leading, h.size, clip, ink)
+	}
 	shares := 0.0 // the width of the widest, in ems
 	for _, b := range c.bars {
 		shares = max(shares, p.share(b).width)
 	}
-	for _, b := range c.bars {
-		at := box{margin, y, inner, l.height}
+	for i, b := range c.bars {
 		if c.voted {
-			p.result(b, at, shares, tint, strong, c.language)
+			p.result(b, a.bars[i], shares, tint, strong, c.language)
 		} else {
-			p.choice(b, at, c.language)
+			p.choice(b, a.bars[i], c.language)
 		}
-		y += l.height + l.gap
 	}
 	if c.more > 0 {
 		more := p.set.paragraph("+"+strconv.Itoa(c.more)+" more", style{face: plain, language: "en"}).one(inner)
-		p.write(more, margin, y-l.gap+l.more-3, moreSize, box{margin, y - l.gap, inner, l.more + 6}, soft)
+		p.write(more, margin, a.more.y+a.more.h-3, moreSize, a.more.grown(overhang, 0), soft)
 	}
 }
 
@@ -259,9 +285,6 @@ func fit(title *paragraph, height float64) headline {
 	}
 	for size := float64(titleMax); size >= titleMin; size -= 2 {
 		if h, ok := at(size); ok {
-			if len(h.lines) > maxTitleLines {
-				continue
-			}
 			h.lines = title.balanced(h.lines, inner/size)
 			return h
 		}
@@ -272,6 +295,7 @@ func fit(title *paragraph, height float64) headline {
 			return h
 		}
 	}
+	h.cut = true
 	for len(h.lines) > 1 && h.height() > height {
 		h.lines = h.lines[:len(h.lines)-1]
 		last := &h.lines[len(h.lines)-1]
@@ -303,7 +327,7 @@ func (p *pen) result(b bar, at box, shares float64, tint, strong color.RGBA, lan
 	count := p.set.paragraph(grouped(b.count), style{face: plain, features: tabular, language: "en"}).one(inner)
 	countSize := at.h * 0.33
 	end -= shares*size + at.h*0.3 + count.width*countSize
-	p.write(count, end, at.y+at.h/2+countSize*0.364, countSize, at, soft)
+	p.write(count, end, at.y+at.h/2+countSize*0.364, countSize, at, dim)
 	p.label(b.text, at, at.x+at.h*0.36, end-at.h*0.36, lang)
 }
 
@@ -312,7 +336,7 @@ func (p *pen) choice(b bar, at box, lang language.Language) {
 	radius := at.h * 0.34
 	whole := p.mirrored(at)
 	p.rounded(whole, radius, rule)
-	p.rounded(whole.inset(2), radius-2, light)
+	p.rounded(whole.grown(-2, -2), radius-2, light)
 	key := box{at.x + at.h*0.24, at.y + at.h*0.24, at.h * 0.52, at.h * 0.52}
 	p.rounded(p.mirrored(key), key.h*0.3, track)
 	size := at.h * 0.3
@@ -331,5 +355,5 @@ func (p *pen) label(text string, at box, from, to float64, lang language.Languag
 	size = min(size, room/(ascent+descent+0.01))
 	base := at.y + at.h/2 + size*0.364
 	base = min(max(base, at.y+4+ascent*size), at.y+at.h-4-descent*size)
-	p.write(set.one((to-from)/size), from, base, size, box{from, at.y, to - from, at.h}, ink)
+	p.write(set.one((to-from)/size), from, base, size, box{from, at.y, to - from, at.h}.grown(overhang, 0), ink)
 }

@@ -12,6 +12,7 @@ var (
 	light = color.RGBA{0xff, 0xfd, 0xf8, 0xff} // an option before there are votes
 	ink   = color.RGBA{0x17, 0x15, 0x0f, 0xff}
 	soft  = color.RGBA{0x6b, 0x66, 0x5a, 0xff}
+	dim   = color.RGBA{0x54, 0x4f, 0x44, 0xff} // soft, on a bar
 	rule  = color.RGBA{0xe5, 0xe0, 0xd3, 0xff}
 	track = color.RGBA{0xee, 0xe9, 0xdc, 0xff}
 )
@@ -24,6 +25,12 @@ func hueOf(tag string) float64 {
 		hash = (hash ^ uint32(unit)) * 0x01000193
 	}
 	return float64(hash % 360)
+}
+
+// palette returns the colours of a hue: for text, for a bar, and for the bar
+// that leads. Every hue keeps the contrast that WCAG asks for.
+func palette(hue float64) (accent, tint, strong color.RGBA) {
+	return oklch(0.52, 0.18, hue), oklch(0.93, 0.045, hue), oklch(0.85, 0.09, hue)
 }
 
 // oklch returns the colour of a lightness, chroma and hue in the OKLCH space.

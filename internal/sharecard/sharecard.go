@@ -55,7 +55,8 @@ type Poll struct {
 
 // Options are what a [Drawer] needs. Zero numbers stand for the defaults.
 type Options struct {
-	// CacheBytes bounds the pictures that are kept; default 16 MiB.
+	// CacheBytes bounds the pictures that are kept; default 16 MiB. Less than 0
+	// keeps none.
 	CacheBytes int64
 	// Workers is how many pictures are drawn at once; default half of the
 	// processors, at least one.
@@ -100,7 +101,7 @@ func New(o Options) *Drawer {
 	d := &Drawer{
 		pens: make(chan *pen, o.Workers), places: int64(o.Waiting), patience: o.Patience,
 		cache: otter.Must(&otter.Options[key, []byte]{
-			MaximumWeight: uint64(max(o.CacheBytes, 0)),
+			MaximumWeight: uint64(max(o.CacheBytes, 1)),
 			Weigher: func(_ key, picture []byte) uint32 {
 				return uint32(cap(picture) + entryOverhead) //nolint:gosec // under a few megabytes
 			},

@@ -410,7 +410,7 @@ func (c *canvas) shape(face *font.Face, g shaping.Glyph, x, y, size float64, cli
 		b := box{x + 0.06*size, y - 0.7*size, max(ems(g.Advance)-0.12, 0.2) * size, 0.7 * size}
 		c.fill(b.pixels().Intersect(clip), paint, func(p pencil) {
 			p.rounded(b, 0.06*size)
-			p.hole(b.inset(0.06 * size))
+			p.hole(b.grown(-0.06*size, -0.06*size))
 		})
 		return
 	}

@@ -2,7 +2,6 @@ package web
 
 import (
 	"bytes"
-	"compress/gzip"
 	"encoding/json"
 	"fmt"
 	"html/template"
@@ -10,7 +9,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 	"unicode/utf8"
 )
@@ -66,6 +64,8 @@ type pollPage struct {
 }
 
 const (
+	embedTemplate = "embed.html"
+
 	// Sizes of the share image.
 	imageWidth, imageHeight = 1200, 630
 
@@ -91,7 +91,7 @@ func (s *Site) makePages(tree fs.FS) error {
 	if err != nil {
 		return err
 	}
-	s.shell = newFile(typeHTML, body)
+	s.shell = NewFile(typeHTML, body)
 	return nil
 }
 
@@ -114,7 +114,7 @@ func (s *Site) PollPage(p Poll, base string) (File, error) {
 
 // EmbedPage returns the page that other sites frame.
 func (s *Site) EmbedPage(p Poll, base string) (File, error) {
-	return s.pollPage("embed.html", s.card, p, base)
+	return s.pollPage(embedTemplate, s.card, p, base)
 }
 
 func (s *Site) pollPage(name string, common page, p Poll, base string) (File, error) {
@@ -122,28 +122,12 @@ func (s *Site) pollPage(name string, common page, p Poll, base string) (File, er
 	boot.WriteString(`<script type="application/json" id="boot">`)
 	json.HTMLEscape(&boot, p.Data) // nothing of it can end the element
 	boot.WriteString(`</script>`)
-	common.Poll = &pollPage{Poll: p, Base: base, Framed: name == "embed.html", Boot: template.HTML(boot.String())} //nolint:gosec // escaped above
+	common.Poll = &pollPage{Poll: p, Base: base, Framed: name == embedTemplate, Boot: template.HTML(boot.String())} //nolint:gosec // escaped above
 	body, err := s.render(name, common)
-	f := NewFile(typeHTML, body)
-	f.packed = map[string]func() []byte{"gzip": func() []byte { return s.packers.pack(body) }}
-	return f, err
-}
-
-// packers are gzip writers for pages that change: they cost more to make than to
-// use.
-type packers struct{ pool sync.Pool }
-
-func (p *packers) pack(body []byte) []byte {
-	w, ok := p.pool.Get().(*gzip.Writer)
-	if !ok {
-		w = gzip.NewWriter(nil)
+	if err != nil {
+		return File{}, err
 	}
-	defer p.pool.Put(w)
-	var small bytes.Buffer
-	w.Reset(&small)
-	_, _ = w.Write(body) // a buffer takes everything
-	_ = w.Close()
-	return small.Bytes()
+	return newPage(body), nil
 }
 
 // NoticePage returns a page that needs neither the app nor scripts.

@@ -75,7 +75,6 @@ type Site struct {
 	importMap template.HTML // the whole element
 	mapHash   string
 
-	packers        packers
 	pages          *template.Template
 	shell          File
 	worker         File
@@ -150,7 +149,7 @@ func New(tree fs.FS) (*Site, error) {
 			return nil, fmt.Errorf("web: %s: no media type is known for it", name)
 		}
 		unique := hashedName(name, body)
-		s.hashed[name], s.assets[unique] = unique, newFile(kind, body)
+		s.hashed[name], s.assets[unique] = unique, NewFile(kind, body)
 		if kind == typeScript {
 			s.scripts[name] = newModule(name, body)
 		}
@@ -164,7 +163,7 @@ func New(tree fs.FS) (*Site, error) {
 	if err := s.makePages(tree); err != nil {
 		return nil, err
 	}
-	s.manifest = newFile(mediaTypes[".webmanifest"], s.withHashes(files[manifest]))
+	s.manifest = NewFile(mediaTypes[".webmanifest"], s.withHashes(files[manifest]))
 	return s, s.makeWorker(files[workerFile])
 }
 
@@ -198,42 +197,62 @@ func hashedName(name string, body []byte) string {
 	return strings.TrimSuffix(name, ext) + "." + hex.EncodeToString(sum[:6]) + ext
 }
 
-// NewFile returns a file that is served as it is.
+// NewFile makes a file that is sent often, and so worth packing well.
 func NewFile(kind string, body []byte) File {
-	sum := sha256.Sum256(body)
-	return File{Type: kind, Body: body, Tag: `"` + hex.EncodeToString(sum[:12]) + `"`}
-}
-
-// newFile returns a file that is compressed as well as can be.
-func newFile(kind string, body []byte) File {
-	f := NewFile(kind, body)
+	f := File{Type: kind, Body: body, Tag: tagOf(body)}
 	if kind == mediaTypes[".png"] || kind == mediaTypes[".woff2"] {
 		return f // compressed by their nature
 	}
-	pack := func(encoder func(io.Writer) io.WriteCloser) func() []byte {
-		return sync.OnceValue(func() []byte {
-			var small bytes.Buffer
-			w := encoder(&small)
-			_, _ = w.Write(body) // a buffer takes everything
-			_ = w.Close()
-			if small.Len() >= len(body) {
-				return nil
-			}
-			return small.Bytes()
-		})
-	}
 	f.packed = map[string]func() []byte{
 		// Its highest quality takes four times as long for 3 % less.
-		"br": pack(func(w io.Writer) io.WriteCloser { return brotli.NewWriterLevel(w, 10) }),
-		"gzip": pack(func(w io.Writer) io.WriteCloser {
-			z, err := gzip.NewWriterLevel(w, gzip.BestCompression)
-			if err != nil {
-				panic(err) // the level is one of the package's own
-			}
-			return z
+		"br": sync.OnceValue(func() []byte {
+			return pack(body, func(w io.Writer) io.WriteCloser { return brotli.NewWriterLevel(w, 10) })
+		}),
+		"gzip": sync.OnceValue(func() []byte {
+			return pack(body, func(w io.Writer) io.WriteCloser {
+				z, err := gzip.NewWriterLevel(w, gzip.BestCompression)
+				if err != nil {
+					panic(err) // the level is one of the package's own
+				}
+				return z
+			})
 		}),
 	}
 	return f
+}
+
+// packers are gzip writers, which cost more to make than to use.
+var packers = sync.Pool{New: func() any { return gzip.NewWriter(nil) }}
+
+// newPage makes a page for one answer, which is packed quickly or not at all.
+func newPage(body []byte) File {
+	return File{Type: typeHTML, Body: body, Tag: tagOf(body), packed: map[string]func() []byte{
+		"gzip": func() []byte {
+			z := packers.Get().(*gzip.Writer) //nolint:forcetypeassert // the pool holds nothing else
+			defer packers.Put(z)
+			return pack(body, func(w io.Writer) io.WriteCloser {
+				z.Reset(w)
+				return z
+			})
+		},
+	}}
+}
+
+func tagOf(body []byte) string {
+	sum := sha256.Sum256(body)
+	return `"` + hex.EncodeToString(sum[:12]) + `"`
+}
+
+// pack returns a body as an encoder writes it, nil when that is no gain.
+func pack(body []byte, encoder func(io.Writer) io.WriteCloser) []byte {
+	var small bytes.Buffer
+	w := encoder(&small)
+	_, _ = w.Write(body) // a buffer takes everything
+	_ = w.Close()
+	if small.Len() >= len(body) {
+		return nil
+	}
+	return small.Bytes()
 }
 
 // path returns where a file is served.
@@ -289,7 +308,7 @@ func (s *Site) makeWorker(script []byte) error {
 	if err != nil {
 		return err
 	}
-	s.worker = newFile(typeScript, slices.Concat([]byte("self.release = "), line, []byte(";\n"), script))
+	s.worker = NewFile(typeScript, slices.Concat([]byte("self.release = "), line, []byte(";\n"), script))
 	return nil
 }
 

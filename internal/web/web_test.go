@@ -184,7 +184,7 @@ func TestCodings(t *testing.T) {
 			t.Errorf("nothing is packed by %s", coding)
 		}
 	}
-	if f := newFile(mediaTypes[".png"], bytes.Repeat([]byte("a"), 1000)); f.Packs() || f.In("br") != nil {
+	if f := NewFile(mediaTypes[".png"], bytes.Repeat([]byte("a"), 1000)); f.Packs() || f.In("br") != nil {
 		t.Error("a picture is packed again")
 	}
 }

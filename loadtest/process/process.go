@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
+	"time"
 
 	"vote/config"
 	"vote/internal/app"
@@ -95,6 +97,37 @@ func (p *Process) RSS() float64 {
 		}
 	}
 	return 0
+}
+
+// CPU returns how long processors have worked for it.
+func (p *Process) CPU() time.Duration {
+	raw, err := os.ReadFile(p.path("stat"))
+	if err != nil {
+		return 0
+	}
+	_, after, _ := strings.Cut(string(raw), ") ") // the name may hold spaces
+	fields := strings.Fields(after)
+	if len(fields) < 13 {
+		return 0
+	}
+	var ticks int64
+	for _, field := range fields[11:13] { // in user and in system mode
+		n, err := strconv.ParseInt(field, 10, 64)
+		if err != nil {
+			return 0
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond // Linux tells of hundredths of a second on every machine
+}
+
+// OwnCPU returns how long processors have worked for this process.
+func OwnCPU() time.Duration {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // Files returns how many descriptors are open.

@@ -29,8 +29,8 @@ var raised = []string{
 	"LIMITS_REQUESTS_PER_MINUTE=0", "LIMITS_VOTES_PER_MINUTE=0", "LIMITS_BURST_PER_SECOND=0", "LIMITS_DAILY_VOTES=0",
 }
 
-// seed makes accounts and two polls straight in the store.
-func seed(ctx context.Context, data string, users int) (_ []domain.UserID, _ []domain.PollID, err error) {
+// seed makes accounts and polls straight in the store.
+func seed(ctx context.Context, data string, users, polls int) (_ []domain.UserID, _ []domain.PollID, err error) {
 	store, err := sqlite.Open(ctx, sqlite.Options{Path: data, Clock: domain.SystemClock{}, AutoMigrate: true})
 	if err != nil {
 		return nil, nil, err
@@ -53,7 +53,7 @@ func seed(ctx context.Context, data string, users int) (_ []domain.UserID, _ []d
 		}
 		ids = append(ids, imported.Users...)
 	}
-	batch := make([]domain.NewPoll, 2)
+	batch := make([]domain.NewPoll, polls)
 	for i := range batch {
 		batch[i] = domain.NewPoll{Author: ids[0], Title: "Which of these?", Options: []string{"The first one", "The second one", "Neither of them"}, Tags: []string{"streams"}}
 	}
@@ -63,7 +63,11 @@ func seed(ctx context.Context, data string, users int) (_ []domain.UserID, _ []d
 	if err != nil {
 		return nil, nil, err
 	}
-	return ids, []domain.PollID{published[0].Poll.ID, published[1].Poll.ID}, nil
+	made := make([]domain.PollID, polls)
+	for i, p := range published {
+		made[i] = p.Poll.ID
+	}
+	return ids, made, nil
 }
 
 func tokenFor(user domain.UserID) (string, error) {
@@ -75,96 +79,110 @@ func tokenFor(user domain.UserID) (string, error) {
 
 // ballot is the voting on one poll, by each user once.
 type ballot struct {
-	server       *process.Process
-	poll         domain.PollID
-	users        []domain.UserID
-	next         atomic.Int64
-	acknowledged func(version int64) // told of every answer, when it is set
+	server   *process.Process
+	poll     domain.PollID
+	users    []domain.UserID
+	next     atomic.Int64
+	answered func(version int64, due time.Time) // told of every answer, when it is set
+
+	mu   sync.Mutex
+	took times // from when each vote was due to its answer
 }
 
-// closedLoop votes as fast as the callers get answers and returns how many votes a
-// second that were.
+// closedLoop votes as fast as the callers get answers, until the time is over or
+// all have voted, and returns how many votes a second that were.
 func (b *ballot) closedLoop(ctx context.Context, callers int, d time.Duration) (float64, error) {
 	until := time.Now().Add(d)
-	return b.all(ctx, callers, func() bool { return time.Now().Before(until) })
+	return b.all(ctx, callers, func() (due time.Time, more bool) {
+		now := time.Now()
+		return now, now.Before(until)
+	})
 }
 
 // openLoop votes at a rate, as far as the callers get answers.
 func (b *ballot) openLoop(ctx context.Context, callers, rate int, d time.Duration) (float64, error) {
-	start, due := time.Now(), atomic.Int64{}
-	return b.all(ctx, callers, func() bool {
-		at := start.Add(time.Duration(due.Add(1)) * time.Second / time.Duration(rate))
-		time.Sleep(time.Until(at))
-		return at.Before(start.Add(d))
+	start, turn := time.Now(), atomic.Int64{}
+	return b.all(ctx, callers, func() (due time.Time, more bool) {
+		due = start.Add(time.Duration(turn.Add(1)) * time.Second / time.Duration(rate))
+		time.Sleep(time.Until(due))
+		return due, due.Before(start.Add(d))
 	})
 }
 
-// all has callers vote while more says so.
-func (b *ballot) all(ctx context.Context, callers int, more func() bool) (float64, error) {
+// all has callers vote when next says that a vote is due.
+func (b *ballot) all(ctx context.Context, callers int, next func() (due time.Time, more bool)) (float64, error) {
 	var voting sync.WaitGroup
-	var votes atomic.Int64
 	faults := make(chan error, callers)
 	start := time.Now()
 	for range callers {
 		voting.Go(func() {
-			n, err := b.caller(ctx, more)
-			votes.Add(int64(n))
-			if err != nil {
+			if err := b.caller(ctx, next); err != nil {
 				faults <- err
 			}
 		})
 	}
 	voting.Wait()
+	elapsed := time.Since(start)
+	b.took.sort()
 	select {
 	case err := <-faults:
 		return 0, err
 	default:
-		return float64(votes.Load()) / time.Since(start).Seconds(), nil
+		return float64(len(b.took)) / elapsed.Seconds(), nil
 	}
 }
 
-func (b *ballot) caller(ctx context.Context, more func() bool) (votes int, err error) {
+func (b *ballot) caller(ctx context.Context, next func() (due time.Time, more bool)) error {
 	c, err := (&net.Dialer{}).DialContext(ctx, "tcp", b.server.Address)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer func() { _ = c.Close() }()
 	r := bufio.NewReader(c)
-	for more() && ctx.Err() == nil {
+	var took times
+	for ctx.Err() == nil {
+		due, more := next()
 		i := b.next.Add(1) - 1
-		if i >= int64(len(b.users)) {
-			return votes, errors.New("there are no voters left")
+		if !more || i >= int64(len(b.users)) {
+			break
 		}
-		token, err := tokenFor(b.users[i])
+		version, err := b.vote(c, r, b.users[i], int(i%3))
 		if err != nil {
-			return votes, err
+			return err
 		}
-		if _, err := fmt.Fprintf(c, "POST /api/polls/%d/vote HTTP/1.1\r\nHost: vote\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: 17\r\n\r\n{\"optionIndex\":%d}", b.poll, token, i%3); err != nil {
-			return votes, err
+		took = append(took, time.Since(due))
+		if b.answered != nil {
+			b.answered(version, due)
 		}
-		answer, err := http.ReadResponse(r, nil)
-		if err != nil {
-			return votes, err
-		}
-		body, err := io.ReadAll(answer.Body)
-		_ = answer.Body.Close()
-		if err != nil {
-			return votes, err
-		}
-		if answer.StatusCode != http.StatusOK {
-			return votes, fmt.Errorf("answer %d: %s", answer.StatusCode, body)
-		}
-		votes++
-		if b.acknowledged == nil {
-			continue
-		}
-		_, version, _ := bytes.Cut(body, []byte(`"version":`))
-		version, _, _ = bytes.Cut(version, []byte(","))
-		n, err := strconv.ParseInt(string(version), 10, 64)
-		if err != nil {
-			return votes, err
-		}
-		b.acknowledged(n)
 	}
-	return votes, nil
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.took = append(b.took, took...)
+	return ctx.Err()
+}
+
+// vote votes and returns the version that the answer has.
+func (b *ballot) vote(c io.Writer, r *bufio.Reader, user domain.UserID, option int) (int64, error) {
+	token, err := tokenFor(user)
+	if err != nil {
+		return 0, err
+	}
+	if _, err := fmt.Fprintf(c, "POST /api/polls/%d/vote HTTP/1.1\r\nHost: vote\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: 17\r\n\r\n{\"optionIndex\":%d}", b.poll, token, option); err != nil {
+		return 0, err
+	}
+	answer, err := http.ReadResponse(r, nil)
+	if err != nil {
+		return 0, err
+	}
+	body, err := io.ReadAll(answer.Body)
+	_ = answer.Body.Close()
+	if err != nil {
+		return 0, err
+	}
+	if answer.StatusCode != http.StatusOK {
+		return 0, fmt.Errorf("answer %d: %s", answer.StatusCode, body)
+	}
+	_, version, _ := bytes.Cut(body, []byte(`"version":`))
+	version, _, _ = bytes.Cut(version, []byte(","))
+	return strconv.ParseInt(string(version), 10, 64)
 }
