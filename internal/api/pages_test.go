@@ -229,7 +229,7 @@ func TestPagesHoldAnyText(t *testing.T) {
 			if shown := text(page); !strings.Contains(shown, strings.Join(strings.Fields(p.Title), " ")) || !strings.Contains(shown, strings.Join(strings.Fields(p.Options[len(p.Options)-1]), " ")) {
 				t.Errorf("%s, %s reads %q", name, path, shown)
 			}
-			if n := strings.Count(page.body, `<li class="opt"><bdi class="lab">`); n != len(p.Options) || !strings.Contains(page.body, `dir="auto">`) {
+			if n := strings.Count(page.body, `<li class="opt"><span class="lab"><bdi>`); n != len(p.Options) || !strings.Contains(page.body, `dir="auto">`) {
 				t.Errorf("%s, %s: %d options", name, path, n)
 			}
 		}
