@@ -193,11 +193,10 @@ func (s *server) readPoll(ctx context.Context, id domain.PollID) (web.Poll, erro
 	}
 	p.Counted = err == nil
 	p.Votes, p.Version = counts.TotalVotes(), counts.Version()
-	shares := counts.Permille()
 	for i, text := range shape.Options {
 		o := web.Option{Text: text}
 		if i < len(counts.Votes) {
-			o.Votes, o.Permille = counts.Votes[i], shares[i]
+			o.Votes = counts.Votes[i]
 		}
 		p.Options = append(p.Options, o)
 	}

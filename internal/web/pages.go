@@ -33,14 +33,8 @@ type Poll struct {
 
 // Option is an option of a poll.
 type Option struct {
-	Text     string
-	Votes    int64
-	Permille int64 // its share in tenths of a percent
-}
-
-// Percent returns the share in percent, to one decimal.
-func (o Option) Percent() string {
-	return strconv.FormatInt(o.Permille/10, 10) + "." + strconv.FormatInt(o.Permille%10, 10)
+	Text  string
+	Votes int64
 }
 
 // Notice is a page that says what is in the way.
@@ -64,11 +58,14 @@ type page struct {
 // pollPage is a poll with what only its page needs.
 type pollPage struct {
 	Poll
-	Base string // scheme and host of absolute addresses; may be empty
-	Boot template.HTML
+	Base   string // scheme and host of absolute addresses; may be empty
+	Boot   template.HTML
+	Framed bool // by another site
 }
 
 const (
+	embedTemplate = "embed.html"
+
 	// Sizes of the share image.
 	imageWidth, imageHeight = 1200, 630
 
@@ -117,7 +114,7 @@ func (s *Site) PollPage(p Poll, base string) (File, error) {
 
 // EmbedPage returns the page that other sites frame.
 func (s *Site) EmbedPage(p Poll, base string) (File, error) {
-	return s.pollPage("embed.html", s.card, p, base)
+	return s.pollPage(embedTemplate, s.card, p, base)
 }
 
 func (s *Site) pollPage(name string, common page, p Poll, base string) (File, error) {
@@ -125,7 +122,7 @@ func (s *Site) pollPage(name string, common page, p Poll, base string) (File, er
 	boot.WriteString(`<script type="application/json" id="boot">`)
 	json.HTMLEscape(&boot, p.Data) // nothing of it can end the element
 	boot.WriteString(`</script>`)
-	common.Poll = &pollPage{Poll: p, Base: base, Boot: template.HTML(boot.String())} //nolint:gosec // escaped above
+	common.Poll = &pollPage{Poll: p, Base: base, Framed: name == embedTemplate, Boot: template.HTML(boot.String())} //nolint:gosec // escaped above
 	body, err := s.render(name, common)
 	if err != nil {
 		return File{}, err
@@ -139,6 +136,28 @@ func (s *Site) NoticePage(n Notice) ([]byte, error) {
 		Notice
 		Style, Icon string
 	}{n, s.StylePath(), s.IconPath()})
+}
+
+// Size names the size of the title, by its length.
+func (p *pollPage) Size() string {
+	length := utf8.RuneCountInString(p.Title)
+	switch {
+	case length > 200:
+		return "xs"
+	case length > 110 || p.Framed && length > 60:
+		return "s"
+	case length > 60 || p.Framed:
+		return "m"
+	}
+	return "l"
+}
+
+// Percent returns an option's share, rounded half up.
+func (p *pollPage) Percent(o Option) int64 {
+	if p.Votes == 0 {
+		return 0
+	}
+	return (200*o.Votes + p.Votes) / (2 * p.Votes)
 }
 
 func (p *pollPage) path() string { return "/p/" + strconv.FormatInt(p.ID, 10) }
