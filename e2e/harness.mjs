@@ -308,6 +308,8 @@ export class Person {
   faults = []
   /** @type {RegExp[]} */
   #expected = []
+  /** @type {Map<Page, import('playwright-core').CDPSession>} */
+  #sessions = new Map()
 
   /**
    * @param {Stage} stage
@@ -432,21 +434,19 @@ export class Person {
    * @returns {Promise<string[]>}
    */
   async violations (page = this.page) {
-    // By the debugger's protocol: the page's policy lets no such script in.
-    const session = await this.context.newCDPSession(page)
-    try {
-      await session.send('Runtime.evaluate', { expression: axe + '; undefined' })
-      const { result, exceptionDetails } = await session.send('Runtime.evaluate', {
-        expression: `axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'], resultTypes: ['violations'] })
-          .then((r) => r.violations.map((v) => v.id + ' (' + v.help + '): ' + v.nodes.map((n) => n.target.join(' ') + ' ' + n.html.slice(0, 200) + ' ' + n.any.concat(n.all, n.none).map((c) => c.message).join('; ')).join(' | ')))`,
-        awaitPromise: true,
-        returnByValue: true,
-      })
-      assert.equal(exceptionDetails, undefined)
-      return result.value
-    } finally {
-      await session.detach()
-    }
+    // By the debugger's protocol: the page's policy lets no such script in. The
+    // session stays, as the end of one brings a page's network back.
+    const session = this.#sessions.get(page) ?? await this.context.newCDPSession(page)
+    this.#sessions.set(page, session)
+    await session.send('Runtime.evaluate', { expression: axe + '; undefined' })
+    const { result, exceptionDetails } = await session.send('Runtime.evaluate', {
+      expression: `axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'], resultTypes: ['violations'] })
+        .then((r) => r.violations.map((v) => v.id + ' (' + v.help + '): ' + v.nodes.map((n) => n.target.join(' ') + ' ' + n.html.slice(0, 200) + ' ' + n.any.concat(n.all, n.none).map((c) => c.message).join('; ')).join(' | ')))`,
+      awaitPromise: true,
+      returnByValue: true,
+    })
+    assert.equal(exceptionDetails, undefined)
+    return result.value
   }
 }
 
