@@ -11,6 +11,7 @@ const app = new URL('../internal/web/app/', import.meta.url)
 /** What a script consists of, and on which line. @param {string} script */
 function parts (script) {
   return [...tokenizer(script, { ecmaVersion: 'latest', sourceType: 'module', locations: true })]
+    .map((token) => /** @type {any} */ (token))
     .map(({ type, value, loc }) => [type.label, value instanceof RegExp ? String(value) : value?.value ?? value, loc?.start.line])
 }
 
