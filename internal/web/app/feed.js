@@ -8,7 +8,7 @@ import { useEffect, useRef } from 'preact/hooks';
 import { batch, computed, signal } from '@preact/signals';
 import * as database from 'idb-keyval';
 import { Card, choose } from './card.js';
-import * as early from './early.js';
+import { popular as askedEarly } from './early.js';
 import { Refused, send } from './http.js';
 import { choiceOf, flush, isStuck, onChoice, queued, skip, waiting } from './outbox.js';
 import { helping } from './overlays.js';
@@ -143,12 +143,17 @@ async function personal(signal) {
   return call('GET', `/api/polls?${given}`, { signal });
 }
 
+/** The answer that was asked for before anything else, which serves once. */
+let atStart = askedEarly;
+
 /** What a visitor gets: the hottest polls, filtered here. @param {AbortSignal} signal */
 async function popular(signal) {
   const { tag, q } = filter.value;
   const words = q.toLowerCase().split(/\s+/).filter(Boolean);
   const isFirst = cursor === null && !tag && !q;
-  const answer = (isFirst && (await early.popular)) || (await send('GET', `/api/polls/popular?limit=${isFirst ? 10 : 100}`, { signal }));
+  const early = isFirst && atStart;
+  atStart = null;
+  const answer = (early && (await early)) || (await send('GET', `/api/polls/popular?limit=${isFirst ? 10 : 100}`, { signal }));
   const polls = /** @type {Poll[]} */ (answer.polls).filter((poll) => {
     const text = [poll.title, ...poll.options, ...poll.tags].join(' ').toLowerCase();
     return (!tag || poll.tags.includes(tag)) && words.every((word) => text.includes(word));

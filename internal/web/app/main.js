@@ -7,10 +7,10 @@ import { effect, signal, untracked } from '@preact/signals';
 import { Feed } from './feed.js';
 import { Refused } from './http.js';
 import * as outbox from './outbox.js';
-import { helping, sharing, takeIntent, welcoming } from './overlays.js';
+import { helping, keepIntent, sharing, takeIntent, welcoming } from './overlays.js';
 import { watch } from './results.js';
 import { go, path } from './router.js';
-import { isSignedIn, loadProfile, user, votesPerDay, votesTold } from './session.js';
+import { hasEnded, isSignedIn, loadProfile, user, votesPerDay, votesTold } from './session.js';
 import { speakPreferred, t } from './texts.js';
 import { Head, Loading, Messages, reason, say, Title } from './ui.js';
 
@@ -110,8 +110,7 @@ function onEntry() {
     if (intent) void outbox.vote(intent.poll, intent.optionIndex).then(() => say(t('counted', { option: intent.poll.options[intent.optionIndex] })));
   });
   loadProfile().catch((error) => {
-    if (!isSignedIn.value) say(t('ended'), { label: t('signIn'), run: () => go('/sign-in') });
-    else if (error instanceof Refused) say(reason(error));
+    if (isSignedIn.value && error instanceof Refused) say(reason(error));
   });
 }
 
@@ -154,7 +153,12 @@ async function start() {
     untracked(onEntry);
   });
   effect(() => {
+    if (hasEnded.value) untracked(() => say(t('ended'), { label: t('signIn'), run: () => go('/sign-in') }));
+  });
+  effect(() => {
     const at = path.value;
+    // Who has gone back without signing in does not want that vote cast another day.
+    if (!isSignedIn.peek() && !at.startsWith('/sign-')) keepIntent(null);
     if (at !== '/' && !at.startsWith('/p/')) watch([]);
     const key = at.startsWith('/me') ? 'me' : pageTitles[/** @type {keyof typeof pageTitles} */ (at)];
     if (!at.startsWith('/p/')) document.title = key ? `${t(key)} · Vote` : 'Vote';

@@ -35,6 +35,9 @@ export const votesPerDay = signal(/** @type {number | null} */ (null));
 
 export const isSignedIn = computed(() => user.value !== null);
 
+/** Whether the server has ended the session, without being asked to. */
+export const hasEnded = signal(false);
+
 /** @type {{token: string, until: number} | null} */
 let access = null;
 
@@ -50,6 +53,7 @@ function enter(session) {
   access = { token: session.token, until: Math.max(Date.parse(session.expiresAt), Date.now() + 300_000) };
   const { id, username } = session.user;
   everywhere.set(kept, { id, username });
+  hasEnded.value = false;
   if (user.value?.id === id && user.value.username === username) return;
   batch(() => {
     user.value = { id, username };
@@ -116,7 +120,10 @@ async function token(refused) {
       try {
         enter(await send('POST', '/api/auth/refresh', { headers: web }));
       } catch (error) {
-        if (error instanceof Refused && (error.status === 401 || error.status === 403)) leave();
+        if (error instanceof Refused && (error.status === 401 || error.status === 403)) {
+          leave();
+          hasEnded.value = before !== undefined;
+        }
         throw error;
       }
       if (user.value?.id !== before) location.reload(); // another page signed in as somebody else
