@@ -113,7 +113,7 @@ flow('a part that cannot be loaded offers to reload', async (stage) => {
   const visitor = await stage.person()
   const { page } = visitor
   visitor.expect(/404/)
-  await page.route('**/sw.js', (route) => route.fulfill({ status: 404 })) // which would have all parts
+  await page.addInitScript(() => { Reflect.deleteProperty(Navigator.prototype, 'serviceWorker') }) // which would have all parts
   await page.route(/\/assets\/(help|enter)\./, (route) => route.fulfill({ status: 404 }))
   await visitor.go(`/p/${a.id}`)
   await card(page, a.title).waitFor()
