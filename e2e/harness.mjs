@@ -25,7 +25,7 @@ import { chromium } from 'playwright-core'
 /** @typedef {{pollId: number, version: number, totalVotes: number, totalSkips: number, votes: {optionIndex: number, option: string, count: number, percentage: number}[]}} Stats */
 
 /** How long anything may take: the machine may be slow, and busy with other tests. */
-export const patience = 30_000
+export const patience = Number(process.env.VOTE_E2E_PATIENCE ?? 30_000)
 
 const programs = {
   server: variable('VOTE_SERVER'),
@@ -154,6 +154,12 @@ export class Server {
     await ended
     children.delete(child)
     assert.equal(child.exitCode, 0, `the server did not end in order (${child.exitCode ?? child.signalCode}):\n${this.#log}`)
+  }
+
+  /** Ends it in order, and starts it again. */
+  async restart () {
+    await this.stop()
+    await this.start()
   }
 
   /** Ends it and removes its data. */
@@ -302,18 +308,22 @@ export class Person {
   faults = []
   /** @type {RegExp[]} */
   #expected = []
+  /** @type {Map<Page, import('playwright-core').CDPSession>} */
+  #sessions = new Map()
 
   /**
    * @param {Stage} stage
    * @param {BrowserContext} context
    * @param {Page} page
    * @param {User | undefined} user
+   * @param {Device} device
    */
-  constructor (stage, context, page, user) {
+  constructor (stage, context, page, user, device) {
     this.stage = stage
     this.context = context
     this.page = page
     this.user = user
+    this.device = device
   }
 
   /**
@@ -367,6 +377,11 @@ export class Person {
    */
   async go (where, page = this.page) { return await page.goto(this.stage.server.url + where) }
 
+  /** Waits until the app is kept for times without a network. */
+  async installed (page = this.page) {
+    await page.evaluate(async () => { await navigator.serviceWorker.ready })
+  }
+
   /**
    * Takes the network away, or gives it back, also from the service worker.
    *
@@ -395,7 +410,7 @@ export class Person {
     for (const theme of /** @type {const} */ (['dark', 'light'])) {
       await page.emulateMedia({ colorScheme: theme })
       await this.settle(page)
-      await this.shot(`${name}-${this.stage.device}-${theme}`, page)
+      await this.shot(`${name}-${this.device}-${theme}`, page)
       violations.push(...(await this.violations(page)).map((v) => `${name}, ${theme}: ${v}`))
     }
     assert.deepEqual(violations, [])
@@ -419,21 +434,19 @@ export class Person {
    * @returns {Promise<string[]>}
    */
   async violations (page = this.page) {
-    // By the debugger's protocol: the page's policy lets no such script in.
-    const session = await this.context.newCDPSession(page)
-    try {
-      await session.send('Runtime.evaluate', { expression: axe + '; undefined' })
-      const { result, exceptionDetails } = await session.send('Runtime.evaluate', {
-        expression: `axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'], resultTypes: ['violations'] })
-          .then((r) => r.violations.map((v) => v.id + ' (' + v.help + '): ' + v.nodes.map((n) => n.target.join(' ') + ' ' + n.html.slice(0, 200) + ' ' + n.any.concat(n.all, n.none).map((c) => c.message).join('; ')).join(' | ')))`,
-        awaitPromise: true,
-        returnByValue: true,
-      })
-      assert.equal(exceptionDetails, undefined)
-      return result.value
-    } finally {
-      await session.detach()
-    }
+    // By the debugger's protocol: the page's policy lets no such script in. The
+    // session stays, as the end of one brings a page's network back.
+    const session = this.#sessions.get(page) ?? await this.context.newCDPSession(page)
+    this.#sessions.set(page, session)
+    await session.send('Runtime.evaluate', { expression: axe + '; undefined' })
+    const { result, exceptionDetails } = await session.send('Runtime.evaluate', {
+      expression: `axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'], resultTypes: ['violations'] })
+        .then((r) => r.violations.map((v) => v.id + ' (' + v.help + '): ' + v.nodes.map((n) => n.target.join(' ') + ' ' + n.html.slice(0, 200) + ' ' + n.any.concat(n.all, n.none).map((c) => c.message).join('; ')).join(' | ')))`,
+      awaitPromise: true,
+      returnByValue: true,
+    })
+    assert.equal(exceptionDetails, undefined)
+    return result.value
   }
 }
 
@@ -457,7 +470,15 @@ export class Stage {
    * @param {{user?: User, device?: Device, options?: ContextOptions}} [who]
    */
   async person ({ user, device = this.device, options = {} } = {}) {
-    const context = await (await browser()).newContext({ locale: 'en-GB', timezoneId: 'UTC', colorScheme: 'light', ...devices[device], ...options })
+    const { url } = this.server
+    const context = await (await browser()).newContext({
+      locale: 'en-GB',
+      timezoneId: 'UTC',
+      colorScheme: 'light',
+      ...devices[device],
+      ...(user && { storageState: { cookies: [], origins: [{ origin: url, localStorage: [{ name: 'vote.user', value: JSON.stringify({ id: user.id, username: user.username }) }] }] } }),
+      ...options,
+    })
     context.setDefaultTimeout(patience)
     context.setDefaultNavigationTimeout(patience)
     await context.addInitScript(() => {
@@ -466,7 +487,7 @@ export class Stage {
       })
     })
     const page = await context.newPage()
-    const person = new Person(this, context, page, user)
+    const person = new Person(this, context, page, user, device)
     this.people.push(person)
     person.watch(page)
     context.on('page', (opened) => { person.watch(opened) })
@@ -476,9 +497,9 @@ export class Stage {
       })
     })
     if (user) {
-      // As the page does it: the cookie is all that stays.
-      const answer = await context.request.post(this.server.url + '/api/auth/login', {
-        headers: { 'X-Vote-Client': 'web', Origin: this.server.url },
+      // As the page does it. What it keeps itself is its memory of who signed in.
+      const answer = await context.request.post(url + '/api/auth/login', {
+        headers: { 'X-Vote-Client': 'web', Origin: url },
         data: { email: user.email, password: user.password },
       })
       assert.ok(answer.ok(), `login: ${answer.status()}`)

@@ -41,8 +41,9 @@ const (
 //   - A watcher is told by a bit and a wake-up, never waited for. It takes the
 //     newest state when it comes, so nothing queues for a slow one.
 //   - Who brings counts marks the topic, whatever the number of watchers; run
-//     alone encodes for those who watch already, and wakes them, in parts between
-//     which whoever else wants to run does.
+//     alone encodes for those who watch already, and wakes them: of all polls
+//     some in turn, so that no poll waits for the crowd of another, and between them
+//     whoever else wants to run does.
 //   - One query to the store is under way at a time, and begins at most once per
 //     pace (hintPace after a hint) for all polls that nothing else was heard of.
 //
@@ -59,7 +60,7 @@ type hub struct {
 	mu      sync.Mutex
 	polls   map[domain.PollID]*topic
 	ready   []*topic // dirty and not cooling
-	cooling []*topic // in the order of due, from the first that has not been taken
+	cooling []*topic // those told of, in the order of due
 	streams int
 	ended   bool // drained is closed
 
@@ -80,7 +81,7 @@ type topic struct {
 	known  bool // counts are set
 	gone   bool // it may not be seen any more
 	dirty  bool // there is more than watchers were told of
-	cools  bool // it is in hub.cooling
+	cools  bool // it is being told of, or in hub.cooling
 	heard  bool // counts came from a batch since the store was last asked
 	hinted bool // the store has newer ones
 	due    time.Time
@@ -234,14 +235,20 @@ func (h *hub) run(ctx context.Context) {
 	asking.Go(func() { h.follow(ctx) })
 	timer := time.NewTimer(pace)
 	defer timer.Stop()
-	var told []*topic
+	var news, told []*topic
+	var left []telling
 	for {
-		var wait time.Duration
-		told, wait = h.turn(told[:0], time.Now())
-		for _, t := range told {
-			h.tell(t)
+		news = h.turn(news[:0], time.Now())
+		for _, t := range news {
+			left = append(left, telling{t, math.MaxInt})
 		}
+		left, told = tell(left, told[:0])
+		wait := h.cool(told, time.Now())
+		clear(news)
 		clear(told)
+		if len(left) > 0 && ctx.Err() == nil {
+			continue
+		}
 		timer.Reset(wait)
 		select {
 		case <-h.poke:
@@ -252,57 +259,101 @@ func (h *hub) run(ctx context.Context) {
 	}
 }
 
-// turn gives the topics of which watchers may be told now their newest state,
-// appends them, and returns how long nothing else will be due.
-func (h *hub) turn(told []*topic, now time.Time) ([]*topic, time.Duration) {
+// turn gives the topics of which watchers may be told now their newest state, and
+// appends them.
+func (h *hub) turn(news []*topic, now time.Time) []*topic {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	cooled := 0
 	for cooled < len(h.cooling) && !h.cooling[cooled].due.After(now) {
-		t := h.cooling[cooled]
-		t.cools = false
-		if t.dirty {
-			h.ready = append(h.ready, t)
-		}
+		h.cooled(h.cooling[cooled])
 		cooled++
 	}
 	h.cooling = slices.Delete(h.cooling, 0, cooled)
 	for _, t := range h.ready {
 		h.settle(t)
 		t.dirty, t.cools, t.due = false, true, now.Add(pace)
-		h.cooling = append(h.cooling, t)
-		told = append(told, t)
+		news = append(news, t)
 	}
 	clear(h.ready)
 	h.ready = h.ready[:0]
-	wait := time.Hour
-	if len(h.cooling) > 0 {
-		wait = h.cooling[0].due.Sub(now)
-	}
-	return told, wait
+	return news
 }
 
-// tell wakes the watchers of a topic, the last first: who leaves meanwhile has
-// one of them take its place, which may then be told twice, but none is left out.
-// Who comes meanwhile begins with the state that the others are told of.
-func (h *hub) tell(t *topic) {
-	for left := t.tellBelow(math.MaxInt); left > 0; left = t.tellBelow(left) {
-		// Those who were woken write now; else votes would wait for all of them.
-		runtime.Gosched()
+// cooled has watchers told of what came since they were last told. mu is held.
+func (h *hub) cooled(t *topic) {
+	t.cools = false
+	if t.dirty {
+		h.ready = append(h.ready, t)
 	}
 }
 
-// tellBelow wakes some of the watchers before a place, and returns before which
-// one the others are.
-func (t *topic) tellBelow(place int) int {
+// cool lets topics of which all watchers were told wait until they are due, and
+// returns how long nothing will be.
+func (h *hub) cool(told []*topic, now time.Time) time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, t := range told {
+		if !t.due.After(now) {
+			h.cooled(t)
+			continue
+		}
+		place := len(h.cooling) // one with many watchers may have begun before others
+		for place > 0 && h.cooling[place-1].due.After(t.due) {
+			place--
+		}
+		h.cooling = slices.Insert(h.cooling, place, t)
+	}
+	switch {
+	case len(h.ready) > 0:
+		return 0
+	case len(h.cooling) > 0:
+		return h.cooling[0].due.Sub(now)
+	}
+	return time.Hour
+}
+
+// telling is a topic whose watchers at the places before one are still to be told.
+type telling struct {
+	topic  *topic
+	before int
+}
+
+// tell wakes some of the watchers of each topic. It returns the topics with
+// watchers left and appends the others to told.
+func tell(list []telling, told []*topic) (left []telling, _ []*topic) {
+	left = list[:0]
+	woken := 0
+	for _, next := range list {
+		var n int
+		if next.before, n = next.topic.wake(next.before); next.before > 0 {
+			left = append(left, next)
+		} else {
+			told = append(told, next.topic)
+		}
+		if woken += n; woken >= toldAtOnce {
+			// They write now; else votes would wait for the writes of all.
+			runtime.Gosched()
+			woken = 0
+		}
+	}
+	clear(list[len(left):])
+	return left, told
+}
+
+// wake wakes some of the watchers before a place, and returns before which place
+// the others are. It begins with the last: who leaves meanwhile has one of those
+// take its place, which may then be woken twice, but none is left out. Who comes
+// meanwhile begins with the state that the others are told of.
+func (t *topic) wake(before int) (left, woken int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	place = min(place, len(t.watchers))
-	left := max(0, place-toldAtOnce)
-	for _, w := range t.watchers[left:place] {
+	before = min(before, len(t.watchers))
+	left = max(0, before-toldAtOnce)
+	for _, w := range t.watchers[left:before] {
 		w.stream.tell(w.index)
 	}
-	return left
+	return left, before - left
 }
 
 // follow asks the store for what is watched: at every pace for all polls that no

@@ -228,7 +228,7 @@ func TestSlowWatcher(t *testing.T) {
 }
 
 // Of a crowd that is told in parts, everybody who stays is told, although others
-// leave and come meanwhile.
+// leave and come meanwhile; so is who watches another poll.
 func TestCrowd(t *testing.T) {
 	instant(t, func(t *testing.T, w *world) {
 		const crowd = 2500
@@ -254,12 +254,19 @@ func TestCrowd(t *testing.T) {
 				}
 			})
 		}
+		other := watch(t, w.stats, plain(w.polls[1])...)
+		defer other.Close()
+		next(t, other, time.Second)
 		for third := range 3 {
 			w.stats.Apply(w.vote(t, poll))
+			w.stats.Apply(w.vote(t, w.polls[1]))
 			for _, s := range leave[third*crowd/3 : (third+1)*crowd/3] {
 				crowded.Go(s.Close)
 			}
 			crowded.Go(func() { watch(t, w.stats, e.target(poll, -1)).Close() })
+			if got := next(t, other, time.Second); got[w.polls[1]] != int64(third+1) {
+				t.Errorf("the other poll: %v after %d votes", got, third+1)
+			}
 			time.Sleep(time.Second)
 		}
 		crowded.Wait()

@@ -424,7 +424,7 @@ func TestCache(t *testing.T) {
 func TestDrawnOnce(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewRegistry()
-	d := New(Options{Workers: 2, Registerer: registry})
+	d := New(Options{Workers: 2, Patience: time.Hour, Registerer: registry})
 	var all sync.WaitGroup
 	for i := range 40 {
 		all.Go(func() {

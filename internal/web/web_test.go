@@ -92,6 +92,28 @@ func TestNothingFromOutside(t *testing.T) {
 	}
 }
 
+// TestComments looks at what is left of scripts: everything but comments, each
+// line where it was. e2e compares the real ones as a parser reads them.
+func TestComments(t *testing.T) {
+	t.Parallel()
+	for script, want := range map[string]string{
+		"// one\nconst a = 1;\n\t// two\n":                        "\nconst a = 1;\n\n",
+		"/**\n * @param {A} a\n */\nf(a);":                        "\n\n\nf(a);",
+		"const a = /** @type {A} */ (b), c = 'http://x'; // kept": "const a =   (b), c = 'http://x'; // kept",
+		"return/* a */b;":                                         "return b;",
+	} {
+		if got := string(withoutComments([]byte(script))); got != want {
+			t.Errorf("%q became %q, want %q", script, got, want)
+		}
+	}
+	files := tree()
+	files["app/vendor/preact.js"] = &fstest.MapFile{Data: []byte("/* its licence */ export const h = 1;")}
+	s := made(t, files)
+	if f, _ := s.Asset(strings.TrimPrefix(s.path("vendor/preact.js"), assetPath)); !strings.Contains(string(f.Body), "its licence") {
+		t.Error("what others wrote lost its comments")
+	}
+}
+
 // TestPathsTellContent changes files and looks at what changes with them.
 func TestPathsTellContent(t *testing.T) {
 	t.Parallel()
@@ -117,7 +139,7 @@ func TestPathsTellContent(t *testing.T) {
 		t.Error("the release does not change with a module")
 	}
 	worker := tree()
-	worker["app/sw.js"].Data = []byte("// another\n")
+	worker["app/sw.js"].Data = []byte("another();\n")
 	if release(t, s).Version == release(t, made(t, worker)).Version {
 		t.Error("the release does not change with its worker")
 	}
@@ -135,7 +157,7 @@ func TestWorkerKnowsTheFiles(t *testing.T) {
 	if !slices.Equal(r.Files, want) {
 		t.Errorf("files %q, want %q", r.Files, want)
 	}
-	if _, rest, _ := bytes.Cut(s.Worker().Body, []byte("\n")); string(rest) != "// The worker.\n" {
+	if _, rest, _ := bytes.Cut(s.Worker().Body, []byte("\n")); string(rest) != "work();\n" {
 		t.Errorf("the worker is %q", rest)
 	}
 	if !strings.Contains(string(s.Manifest().Body), `"`+s.IconPath()+`"`) {
@@ -224,7 +246,7 @@ func tree() fstest.MapFS {
 		"app/vendor/preact.js":     {Data: []byte("var n;export{n as h,n as render};")},
 		"app/vendor/LICENSE.txt":   {Data: []byte("MIT")},
 		"app/types.d.ts":           {Data: []byte("export type T = 1;")},
-		"app/sw.js":                {Data: []byte("// The worker.\n")},
+		"app/sw.js":                {Data: []byte("work();\n")},
 		"app/app.css":              {Data: []byte("main{}")},
 		"app/icon.svg":             {Data: []byte("<svg/>")},
 		"app/manifest.webmanifest": {Data: []byte(`{"icons":[{"src":"/assets/icon.svg"}]}`)},

@@ -13,7 +13,7 @@ import { Refused, send } from './http.js';
 import { choiceOf, flush, isStuck, skip, waiting } from './outbox.js';
 import { helping } from './overlays.js';
 import { watch } from './results.js';
-import { path } from './router.js';
+import { go, path, query } from './router.js';
 import { call, isSignedIn, user, votesLeft, votesPerDay } from './session.js';
 import { number, t } from './texts.js';
 import { isCalm, Loading, Logo, reason } from './ui.js';
@@ -47,11 +47,22 @@ const isPlain = () => !filter.value.tag && !filter.value.q && filter.value.sort 
 /** The filter as both the page's address and the API name it. */
 function filterQuery() {
   const { tag, q, sort } = filter.value;
-  const query = new URLSearchParams();
-  if (tag) query.set('tag', tag);
-  if (q) query.set('q', q);
-  if (sort === 'hot') query.set('sort', sort);
-  return query;
+  const given = new URLSearchParams();
+  if (tag) given.set('tag', tag);
+  if (q) given.set('q', q);
+  if (sort === 'hot') given.set('sort', sort);
+  return given;
+}
+
+/** Takes the filter that the page's address names, and tells whether it is another one. */
+function takeFilter() {
+  const given = new URLSearchParams(query.value);
+  /** @type {Filter} */
+  const wanted = { tag: given.get('tag') ?? '', q: given.get('q') ?? '', sort: given.get('sort') === 'hot' ? 'hot' : 'new' };
+  if (JSON.stringify(wanted) === JSON.stringify(filter.value)) return false;
+  filter.value = wanted;
+  searching.value = wanted.q !== '';
+  return true;
 }
 
 /**
@@ -60,8 +71,8 @@ function filterQuery() {
  */
 function show(change) {
   filter.value = { ...filter.value, ...change };
-  const query = filterQuery();
-  history.replaceState(null, '', query.size ? `/?${query}` : '/');
+  const given = filterQuery();
+  go(given.size ? `/?${given}` : '/', { replace: true });
   void restart();
 }
 
@@ -114,10 +125,10 @@ async function more() {
 async function personal(signal) {
   // What was just voted on or skipped must be told first: it is not to come back.
   if (waiting.value > 0 && !isStuck.value) await flush();
-  const query = filterQuery();
-  query.set('limit', String(pageSize));
-  if (cursor !== null) query.set('cursor', cursor);
-  return call('GET', `/api/polls?${query}`, { signal });
+  const given = filterQuery();
+  given.set('limit', String(pageSize));
+  if (cursor !== null) given.set('cursor', cursor);
+  return call('GET', `/api/polls?${given}`, { signal });
 }
 
 /** What a visitor gets: the hottest polls, filtered here. @param {AbortSignal} signal */
@@ -276,13 +287,10 @@ export function Feed() {
 
   useEffect(() => {
     document.documentElement.classList.add('in-feed');
-    const query = new URLSearchParams(location.search);
-    const asked = { tag: query.get('tag') ?? '', q: query.get('q') ?? '', sort: query.get('sort') === 'hot' ? /** @type {const} */ ('hot') : /** @type {const} */ ('new') };
-    const isSame = JSON.stringify(asked) === JSON.stringify(filter.value);
-    filter.value = asked;
-    searching.value = asked.q !== '';
+    const isOther = takeFilter();
+    searching.value = filter.value.q !== '';
     scroller = list.current;
-    if (owner !== (user.value?.id ?? null) || !isSame || state.value === 'failed') void restart();
+    if (owner !== (user.value?.id ?? null) || isOther || state.value === 'failed') void restart();
     else {
       scroller?.children[active.value]?.scrollIntoView({ behavior: 'instant', block: 'center' });
       watch(pollsFrom(active.value - 5));
@@ -307,10 +315,9 @@ export function Feed() {
     if (owner !== undefined && owner !== id) void restart();
   }, [id]);
 
-  // A link within the app changes the query only.
-  useEffect(() => path.subscribe(() => {
-    const tag = new URLSearchParams(location.search).get('tag') ?? '';
-    if (path.value === '/' && tag !== filter.value.tag) show({ tag });
+  // A link to a tag, and the way back from it, change the query only.
+  useEffect(() => query.subscribe(() => {
+    if (path.value === '/' && takeFilter()) void restart();
   }), []);
 
   useEffect(showLimit, [votesLeft.value, state.value === 'loading']);

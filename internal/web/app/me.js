@@ -31,9 +31,9 @@ export default function Me({ tab }) {
       <p class="row"><a class="button strong" href="/sign-in">${t('signIn')}</a><a class="button" href="/sign-up">${t('signUp')}</a></p>
     </div>`;
   }
-  return html`<${Head}><a class="chip" href="/create">+ ${t('create')}</a></${Head}>
+  return html`<${Head}><a class="quiet" href="/create" aria-label=${t('create')} title=${t('create')}>+</a></${Head}>
     <div class="page" key=${id}>
-      <${Title}>${user.value?.username}</${Title}>
+      <${Title}><bdi>${user.value?.username}</bdi></${Title}>
       <nav class="tabs" aria-label=${t('me')} ref=${nav}>${tabs.map((name) => html`<a key=${name} class="chip" href=${`/me${name && `/${name}`}`}
         aria-current=${name === tab ? 'page' : undefined}>${t(`me.${name || 'overview'}`)}</a>`)}</nav>
       <${contents[tab]} key=${tab} />

@@ -1,8 +1,18 @@
 // Which page of the app is shown.
 
-import { signal } from '@preact/signals';
+import { batch, signal } from '@preact/signals';
 
 export const path = signal(location.pathname);
+
+/** The query of the page's address. */
+export const query = signal(location.search);
+
+function arrive() {
+  batch(() => {
+    path.value = location.pathname;
+    query.value = location.search;
+  });
+}
 
 const entrance = /^\/sign-(in|up)$/;
 let place = '/';
@@ -19,12 +29,12 @@ export function go(to, { replace = false } = {}) {
   if (!entrance.test(location.pathname)) place = location.pathname + location.search;
   if (replace) history.replaceState(null, '', to);
   else history.pushState(null, '', to);
-  path.value = location.pathname;
+  arrive();
 }
 
 const pages = /^\/(create|sign-in|sign-up|me(\/(votes|skips|polls|notifications|settings))?|p\/\d+)?$/;
 
-addEventListener('popstate', () => (path.value = location.pathname));
+addEventListener('popstate', arrive);
 
 addEventListener('click', (event) => {
   if (event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;

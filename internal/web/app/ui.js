@@ -6,33 +6,34 @@ import { signal } from '@preact/signals';
 import { t } from './texts.js';
 import { NoAnswer, Refused } from './http.js';
 
-/** @typedef {{text: string, action?: {label: string, run: () => void}, until: number}} Message */
+/** @typedef {{text: string, action?: {label: string, run: () => void}}} Message */
 
-const message = signal(/** @type {Message | null} */ (null));
-
-/** @type {number | undefined} */
-let fading;
+const messages = signal(/** @type {Message[]} */ ([]));
+const most = 3; // messages shown at once
 
 /**
- * Shows a short message for some seconds, and has it read out.
+ * Shows a short message for some seconds, below those that are there, and has it
+ * read out.
  * @param {string} text
  * @param {{label: string, run: () => void}} [action] a button beside it; the message then stays
  */
 export function say(text, action) {
-  message.value = { text, action, until: 0 };
-  clearTimeout(fading);
-  if (!action) fading = setTimeout(() => (message.value = null), 5000);
+  const message = { text, action };
+  messages.value = [...messages.value.filter((other) => other.text !== text), message].slice(-most);
+  if (!action) setTimeout(() => drop(message), 5000);
 }
+
+/** @param {Message} message */
+const drop = (message) => (messages.value = messages.value.filter((other) => other !== message));
 
 /** The place of the messages. One a page, always there, so that readers notice a change in it. */
 export function Messages() {
-  const shown = message.value;
-  return html`<div class="messages" role="status">
-    ${shown && html`<div class="message" key=${shown.text}>
-      <span dir="auto">${shown.text}</span>
-      ${shown.action && html`<button onClick=${() => { shown.action?.run(); message.value = null; }}>${shown.action.label}</button>`}
-      ${shown.action && html`<button class="quiet" aria-label=${t('close')} onClick=${() => (message.value = null)}>×</button>`}
-    </div>`}
+  return html`<div class="messages" role="status" aria-atomic="false">
+    ${messages.value.map((message) => html`<div class="message" key=${message.text}>
+      <span dir="auto">${message.text}</span>
+      ${message.action && html`<button onClick=${() => { message.action?.run(); drop(message); }}>${message.action.label}</button>
+        <button class="quiet" aria-label=${t('close')} onClick=${() => drop(message)}>×</button>`}
+    </div>`)}
   </div>`;
 }
 
@@ -105,7 +106,7 @@ export function Head({ children }) {
 export function Title({ children }) {
   const element = useRef(/** @type {HTMLElement | null} */ (null));
   useEffect(() => element.current?.focus({ preventScroll: true }), []);
-  return html`<h1 ref=${element} tabIndex=${-1} dir="auto">${children}</h1>`;
+  return html`<h1 ref=${element} tabIndex=${-1}>${children}</h1>`;
 }
 
 /** Something is on its way. */
