@@ -1,7 +1,7 @@
 // The texts of the app: every language has all of them, whole.
 
 import assert from 'node:assert/strict'
-import { readFile } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { test } from 'node:test'
 
 /** @typedef {Record<string, string | Record<string, string>>} Catalogue */
@@ -41,3 +41,14 @@ for (const language of ['en', 'de', 'ar']) {
     }
   })
 }
+
+test('texts, all are used, and all that are used are there', async () => {
+  const folder = new URL('../internal/web/app/', import.meta.url)
+  const names = (await readdir(folder)).filter((name) => name.endsWith('.js'))
+  const code = (await Promise.all(names.map((name) => readFile(new URL(name, folder), 'utf8')))).join('\n')
+  for (const [, key] of code.matchAll(/\bt\('([^']+)'/g)) assert.ok(key in english, `there is no text ${key}`)
+  const whole = new Set([...code.matchAll(/'([\w.]+)'/g)].map(([, key]) => key))
+  const made = [...code.matchAll(/\bt\(`([^`]+)`/g)].map(([, form]) => new RegExp(`^${form.replaceAll('.', '\\.').replace(/\$\{.*?\}/g, '.+')}$`))
+  const unused = Object.keys(english).filter((key) => !whole.has(key) && !made.some((form) => form.test(key)))
+  assert.deepEqual(unused, [])
+})

@@ -4,9 +4,9 @@ import { html } from 'htm/preact';
 import { choiceOf, vote } from './outbox.js';
 import { askToSignIn, share } from './overlays.js';
 import { gone, isLive, statsOf } from './results.js';
-import { isSignedIn, votesLeft } from './session.js';
+import { isSignedIn, loadProfile, votesLeft } from './session.js';
 import { ago, number, t } from './texts.js';
-import { hueOf, say } from './ui.js';
+import { hueOf, say, Title } from './ui.js';
 
 /** @typedef {import('../types.js').Poll} Poll */
 
@@ -17,7 +17,7 @@ import { hueOf, say } from './ui.js';
  * @param {Poll} poll
  * @returns {{counts: number[], total: number, skips: number | null, known: boolean}}
  */
-export function countsOf(poll) {
+function countsOf(poll) {
   const stats = statsOf(poll.id).value;
   const mine = choiceOf(poll.id).value;
   const counts = poll.options.map((_, i) => stats?.votes[i]?.count ?? 0);
@@ -39,7 +39,10 @@ export function choose(poll, optionIndex) {
   if (optionIndex >= poll.options.length || (mine && mine.optionIndex !== null)) return;
   if (!isSignedIn.value) return askToSignIn({ poll, optionIndex });
   if (poll.closed || gone.value.has(poll.id)) return say(t('error.poll_closed'));
-  if (votesLeft.value === 0) return say(t('error.daily_vote_limit'));
+  if (votesLeft.value === 0) {
+    loadProfile().catch(() => {}); // the day may have changed: clocks differ
+    return say(t('error.daily_vote_limit'));
+  }
   void vote(poll, optionIndex);
 }
 
@@ -63,7 +66,7 @@ export function Card({ poll, reveal = false, level = 2, showKeys = true }) {
       <span class="live ${isLive.value && !isGone ? '' : 'still'}" title=${t(isLive.value ? 'live' : 'notLive')}>${number(total)}<span class="sr"> ${t('votesWord', { count: total })}</span></span>
     </div>
     ${level === 1
-      ? html`<h1 id=${title} class="question" data-size=${size} dir="auto">${poll.title}</h1>`
+      ? html`<${Title} id=${title} class="question" data-size=${size} dir="auto">${poll.title}</${Title}>`
       : html`<h2 id=${title} class="question" data-size=${size} dir="auto">${poll.title}</h2>`}
     <ol class="opts">
       ${poll.options.map((option, i) => {

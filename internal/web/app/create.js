@@ -12,6 +12,7 @@ import { Failure, Field, Submit, told, useForm } from './forms.js';
 import { Refused, send } from './http.js';
 import { go } from './router.js';
 import { call, isSignedIn, user } from './session.js';
+import { here } from './storage.js';
 import { t } from './texts.js';
 import { Head, say, Title } from './ui.js';
 
@@ -27,13 +28,13 @@ const blank = (text = '') => ({ id: ++lastId, text });
 
 /** @returns {Draft} */
 function restored() {
-  const { title = '', options = ['', ''], tags = [], tag = '' } = JSON.parse(sessionStorage.getItem(kept) ?? '{}');
+  const { title = '', options = ['', ''], tags = [], tag = '' } = here.get(kept) ?? {};
   return { title, options: options.map(blank), tags, tag };
 }
 
 /** @param {Draft} draft */
 function keep({ title, options, tags, tag }) {
-  sessionStorage.setItem(kept, JSON.stringify({ title, options: options.map(({ text }) => text), tags, tag }));
+  here.set(kept, { title, options: options.map(({ text }) => text), tags, tag });
 }
 
 /** The poll as it is sent. @param {Draft} draft */
@@ -69,10 +70,10 @@ function check(draft) {
  */
 async function publish(content) {
   const text = JSON.stringify(content);
-  let sent = JSON.parse(sessionStorage.getItem(keptKey) ?? '{}');
-  if (sent.text !== text) {
+  let sent = here.get(keptKey);
+  if (sent?.text !== text) {
     sent = { text, key: crypto.randomUUID() };
-    sessionStorage.setItem(keptKey, JSON.stringify(sent));
+    here.set(keptKey, sent);
   }
   for (let tries = 0; ; tries++) {
     try {
@@ -131,8 +132,8 @@ export default function Create() {
     }
     return form.submit(event, async () => {
       const { id } = await publish(contentOf(draft));
-      sessionStorage.removeItem(kept);
-      sessionStorage.removeItem(keptKey);
+      here.set(kept, null);
+      here.set(keptKey, null);
       go(`/p/${id}`);
       say(t('create.done'));
     }, (field) => nameOf(draft, field));

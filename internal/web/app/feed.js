@@ -8,12 +8,12 @@ import { useEffect, useRef } from 'preact/hooks';
 import { batch, computed, signal } from '@preact/signals';
 import * as database from 'idb-keyval';
 import { Card, choose } from './card.js';
-import * as early from './early.js';
+import { popular as askedEarly } from './early.js';
 import { Refused, send } from './http.js';
-import { choiceOf, flush, isStuck, skip, waiting } from './outbox.js';
+import { choiceOf, flush, isStuck, onChoice, queued, skip, waiting } from './outbox.js';
 import { helping } from './overlays.js';
 import { watch } from './results.js';
-import { go, path, query } from './router.js';
+import { go, hasMoved, path, query } from './router.js';
 import { call, isSignedIn, user, votesLeft, votesPerDay } from './session.js';
 import { number, t } from './texts.js';
 import { isCalm, Loading, Logo, reason } from './ui.js';
@@ -40,6 +40,10 @@ let cursor = null;
 /** Whose feed is shown: a change starts it anew. */
 let owner = /** @type {number | null | undefined} */ (undefined);
 let loading = /** @type {AbortController | null} */ (null);
+/** The last place that was in view. */
+let furthest = 0;
+/** Whether what is shown was kept, and may hold what was seen elsewhere since. */
+let isOld = false;
 
 const keyOf = (/** @type {number} */ id) => `feed:${id}`;
 const isPlain = () => !filter.value.tag && !filter.value.q && filter.value.sort === 'new';
@@ -83,7 +87,8 @@ async function restart() {
   batch(() => {
     items.value = [];
     heights.clear();
-    active.value = 0;
+    active.value = furthest = 0;
+    isOld = false;
     state.value = 'loading';
     owner = user.value?.id ?? null;
   });
@@ -98,9 +103,12 @@ async function more() {
   state.value = 'loading';
   try {
     const page = user.value ? await personal(mine.signal) : await popular(mine.signal);
+    const pending = await pendingIds();
     if (mine.signal.aborted) return;
     batch(() => {
-      add(page.polls);
+      if (isOld) items.value = items.value.slice(0, furthest + 1);
+      isOld = false;
+      add(page.polls, pending);
       cursor = page.nextCursor;
       state.value = cursor === null ? 'end' : 'more';
     });
@@ -119,7 +127,11 @@ async function more() {
     if (loading === mine) loading = null;
     watch(pollsFrom(active.value - 5));
   }
+  if (isWaitedFor()) void more();
 }
+
+/** Whether somebody waits at the end although there is more: nothing on the last page was new. */
+const isWaitedFor = () => state.value === 'more' && active.value >= items.value.length;
 
 /** The next page for the person who is signed in. @param {AbortSignal} signal @returns {Promise<import('../types.js').FeedPage>} */
 async function personal(signal) {
@@ -131,12 +143,17 @@ async function personal(signal) {
   return call('GET', `/api/polls?${given}`, { signal });
 }
 
+/** The answer that was asked for before anything else, which serves once. */
+let atStart = askedEarly;
+
 /** What a visitor gets: the hottest polls, filtered here. @param {AbortSignal} signal */
 async function popular(signal) {
   const { tag, q } = filter.value;
   const words = q.toLowerCase().split(/\s+/).filter(Boolean);
   const isFirst = cursor === null && !tag && !q;
-  const answer = (isFirst && (await early.popular)) || (await send('GET', `/api/polls/popular?limit=${isFirst ? 10 : 100}`, { signal }));
+  const early = isFirst && atStart;
+  atStart = null;
+  const answer = (early && (await early)) || (await send('GET', `/api/polls/popular?limit=${isFirst ? 10 : 100}`, { signal }));
   const polls = /** @type {Poll[]} */ (answer.polls).filter((poll) => {
     const text = [poll.title, ...poll.options, ...poll.tags].join(' ').toLowerCase();
     return (!tag || poll.tags.includes(tag)) && words.every((word) => text.includes(word));
@@ -144,17 +161,43 @@ async function popular(signal) {
   return { polls, nextCursor: isFirst && answer.polls.length === 10 ? 'rest' : null };
 }
 
-/** Appends polls that are neither there nor seen. @param {Poll[]} polls */
-function add(polls) {
+/** The polls of choices that wait for the server, those of other tabs too. */
+async function pendingIds() {
+  const id = user.value?.id;
+  return new Set(id === undefined ? [] : (await queued(id)).map(({ pollId }) => pollId));
+}
+
+/**
+ * Appends polls that are neither there nor seen.
+ * @param {Poll[]} polls
+ * @param {Set<number>} pending polls that are seen
+ */
+function add(polls, pending) {
   const there = new Set(items.value.map((item) => (item === 'limit' ? 0 : item.poll.id)));
-  const fresh = polls.filter((poll) => !there.has(poll.id) && choiceOf(poll.id).value === null);
+  const fresh = polls.filter((poll) => !there.has(poll.id) && !pending.has(poll.id) && choiceOf(poll.id).value === null);
   items.value = [...items.value, ...fresh.map((poll) => ({ poll }))];
 }
 
 /** @param {number} start */
 const pollsFrom = (start) => items.value.slice(Math.max(0, start)).flatMap((item) => (item === 'limit' ? [] : [item.poll.id]));
 
-const unseen = () => items.value.flatMap((item) => (item !== 'limit' && choiceOf(item.poll.id).value === null ? [item.poll] : []));
+/** @param {Item} item */
+const isSeen = (item) => item !== 'limit' && choiceOf(item.poll.id).value !== null;
+
+const unseen = () => items.value.flatMap((item) => (item === 'limit' || isSeen(item) ? [] : [item.poll]));
+
+/** Whether polls that are still to come were seen elsewhere. */
+const isStale = () => items.value.slice(furthest + 1).some(isSeen);
+
+function dropSeen() {
+  items.value = items.value.filter((item, i) => i <= furthest || !isSeen(item));
+}
+
+// What is kept for a start without a network holds nothing that was seen.
+onChoice(({ pollId }) => {
+  const id = Number(user.value?.id);
+  database.update(keyOf(id), (/** @type {Poll[]} */ polls = []) => polls.filter((poll) => poll.id !== pollId)).catch(console.error);
+});
 
 async function keep() {
   const id = user.value?.id;
@@ -171,8 +214,11 @@ async function takeKept() {
   const id = user.value?.id;
   if (id === undefined || !isPlain() || items.value.length > 0) return false;
   const polls = /** @type {Poll[]} */ ((await database.get(keyOf(id)).catch(() => null)) ?? []);
+  const pending = await pendingIds();
+  if (user.value?.id !== id) return false;
   batch(() => {
-    add(polls);
+    add(polls, pending);
+    isOld = true;
     state.value = 'offline';
   });
   return items.value.length > 0;
@@ -181,9 +227,11 @@ async function takeKept() {
 /** Forgets the polls kept for somebody. @param {number} id */
 export const forgetFeed = (id) => database.del(keyOf(id));
 
-/** Puts the card of the daily limit where the visitor is. */
+/** Puts the card of the daily limit where the visitor is, and takes it away when the day is over. */
 function showLimit() {
-  if (votesLeft.value !== 0 || items.value.includes('limit') || !isSignedIn.value || !isPlain()) return;
+  const there = items.value.indexOf('limit');
+  if (votesLeft.value && there >= active.value) items.value = items.value.toSpliced(there, 1);
+  if (votesLeft.value !== 0 || there !== -1 || !isSignedIn.value || !isPlain()) return;
   const at = items.value.length === 0 ? 0 : active.value + (choiceOf(idAt(active.value)).value ? 1 : 0);
   items.value = items.value.toSpliced(at, 0, 'limit');
 }
@@ -211,7 +259,7 @@ let heading = -1;
 /** @param {number} step */
 function move(step) {
   const to = Math.min(Math.max(0, active.value + step), items.value.length);
-  heading = to;
+  heading = to === active.value ? -1 : to;
   scrollTo(to);
 }
 
@@ -246,13 +294,14 @@ function arrive(index) {
   const from = active.value;
   if (index === from || !scroller) return;
   if (heading === -1) for (let i = from; i < index; i++) skipAt(i); // swiped away
-  if (index === heading) heading = -1;
+  heading = -1;
   for (let i = from - drawn; i <= from + drawn; i++) {
     const place = /** @type {HTMLElement | undefined} */ (scroller.children[i]);
     if (place) heights.set(i, place.offsetHeight);
   }
   const hadFocus = scroller.children[from]?.contains(document.activeElement);
   active.value = index;
+  furthest = Math.max(furthest, index);
   if (hadFocus) scroller.focus({ preventScroll: true }); // what is out of view takes no keys
   if (state.value === 'more' && items.value.length - index <= ahead) void more();
 }
@@ -269,7 +318,7 @@ function onKey(event) {
   if (event.target instanceof HTMLElement && event.target.closest('input, textarea, select')) return;
   const item = items.value[active.value];
   if (/^[0-9]$/.test(event.key)) {
-    if (item && item !== 'limit') choose(item.poll, (Number(event.key) + 9) % 10);
+    if (heading === -1 && item && item !== 'limit') choose(item.poll, (Number(event.key) + 9) % 10);
   } else if (event.key === 's' || event.key === 'S') next();
   else if (event.key === 'ArrowDown' || event.key === 'PageDown') move(1);
   else if (event.key === 'ArrowUp' || event.key === 'PageUp') move(-1);
@@ -290,6 +339,8 @@ export function Feed() {
     const isOther = takeFilter();
     searching.value = filter.value.q !== '';
     scroller = list.current;
+    heading = -1;
+    if (hasMoved() && document.activeElement === document.body) scroller?.focus({ preventScroll: true });
     if (owner !== (user.value?.id ?? null) || isOther || state.value === 'failed') void restart();
     else {
       scroller?.children[active.value]?.scrollIntoView({ behavior: 'instant', block: 'center' });
@@ -319,6 +370,16 @@ export function Feed() {
   useEffect(() => query.subscribe(() => {
     if (path.value === '/' && takeFilter()) void restart();
   }), []);
+
+  // There is a way to the server again.
+  useEffect(() => {
+    if (!isStuck.value && state.value === 'offline') void more();
+  }, [isStuck.value]);
+
+  const stale = isStale();
+  useEffect(() => {
+    if (stale) dropSeen();
+  }, [stale]);
 
   useEffect(showLimit, [votesLeft.value, state.value === 'loading']);
 

@@ -35,19 +35,27 @@ export async function send(method, path, { body, token, headers = {}, signal, pa
   const head = { accept: 'application/json', ...headers };
   if (body !== undefined) head['content-type'] = 'application/json';
   if (token) head.authorization = `Bearer ${token}`;
+  const stop = new AbortController(); // AbortSignal.any is too new to count on
+  const end = () => stop.abort();
+  const timer = setTimeout(end, patience);
+  signal?.addEventListener('abort', end);
   let response, content;
   try {
+    signal?.throwIfAborted();
     response = await fetch(path, {
       method,
       headers: head,
       body: body === undefined ? undefined : JSON.stringify(body),
       credentials: 'same-origin',
-      signal: signal ? AbortSignal.any([signal, AbortSignal.timeout(patience)]) : AbortSignal.timeout(patience),
+      signal: stop.signal,
     });
     content = await response.text();
   } catch (cause) {
     if (signal?.aborted) throw cause;
     throw new NoAnswer('no answer', { cause });
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', end);
   }
   const type = response.headers.get('content-type') ?? '';
   let data = null;

@@ -7,12 +7,12 @@ import { effect, signal, untracked } from '@preact/signals';
 import { Feed } from './feed.js';
 import { Refused } from './http.js';
 import * as outbox from './outbox.js';
-import { helping, sharing, takeIntent, welcoming } from './overlays.js';
+import { helping, keepIntent, sharing, takeIntent, welcoming } from './overlays.js';
 import { watch } from './results.js';
 import { go, path } from './router.js';
-import { isSignedIn, loadProfile, user } from './session.js';
+import { hasEnded, isSignedIn, loadProfile, user, votesPerDay, votesTold } from './session.js';
 import { speakPreferred, t } from './texts.js';
-import { Head, Loading, Messages, reason, say } from './ui.js';
+import { Head, Loading, Messages, reason, say, Title } from './ui.js';
 
 /** @typedef {import('../types.js').Poll} Poll */
 
@@ -43,13 +43,25 @@ function Part({ part, quiet = false, props = {} }) {
     parts[part]().then((module) => {
       loaded.set(part, module.default);
       again((n) => n + 1);
-    }, fail);
+    }, (error) => {
+      fail(error);
+      if (!quiet) return;
+      sharing.value = welcoming.value = null;
+      helping.value = false;
+      say(t(navigator.onLine ? 'error.noAnswer' : 'error.offline'), reload());
+    });
   }, [part]);
   const Component = loaded.get(part);
   if (Component) return html`<${Component} ...${props} />`;
   if (quiet) return null;
-  return html`<${Head} /><div class="page">${failure ? html`<p>${t(navigator.onLine ? 'error.noAnswer' : 'error.offline')}</p>` : html`<${Loading} />`}</div>`;
+  const { label, run } = reload();
+  return html`<${Head} /><div class="page">${failure
+    ? html`<${Title}>${t('end.failed')}</${Title}><p>${t(navigator.onLine ? 'error.noAnswer' : 'error.offline')}</p><p><button class="button" onClick=${run}>${label}</button></p>`
+    : html`<${Loading} />`}</div>`;
 }
+
+/** What helps when a part cannot be loaded: browsers don't try again by themselves, and a new release has other parts. */
+const reload = () => ({ label: t('update.now'), run: () => location.reload() });
 
 function Page() {
   const at = path.value;
@@ -98,18 +110,32 @@ function onEntry() {
     if (intent) void outbox.vote(intent.poll, intent.optionIndex).then(() => say(t('counted', { option: intent.poll.options[intent.optionIndex] })));
   });
   loadProfile().catch((error) => {
-    if (!isSignedIn.value) say(t('ended'), { label: t('signIn'), run: () => go('/sign-in') });
-    else if (error instanceof Refused) say(reason(error));
+    if (isSignedIn.value && error instanceof Refused) say(reason(error));
   });
 }
 
-/** The votes left are told anew when the UTC day changes. */
+const day = 86_400_000; // ms
+const today = () => Math.floor(Date.now() / day);
+let lastDay = today();
+
+/** The votes left begin anew when the UTC day changes, and the server is asked, though not by everybody at once. */
+function turnDay() {
+  if (document.hidden || lastDay === today()) return;
+  lastDay = today();
+  if (!isSignedIn.value) return;
+  votesTold.value = votesPerDay.value;
+  setTimeout(() => loadProfile().catch(() => {}), 1000 + Math.random() * 60_000);
+}
+
 function atMidnight() {
   setTimeout(() => {
-    if (isSignedIn.value) loadProfile().catch(() => {});
+    turnDay();
     atMidnight();
-  }, 86_400_000 - (Date.now() % 86_400_000) + 1000);
+  }, day - (Date.now() % day) + 100);
 }
+
+// No timer counts on while a machine sleeps.
+document.addEventListener('visibilitychange', turnDay);
 
 const pageTitles = /** @type {const} */ ({ '/create': 'create', '/sign-in': 'signIn', '/sign-up': 'signUp' });
 
@@ -127,7 +153,12 @@ async function start() {
     untracked(onEntry);
   });
   effect(() => {
+    if (hasEnded.value) untracked(() => say(t('ended'), { label: t('signIn'), run: () => go('/sign-in') }));
+  });
+  effect(() => {
     const at = path.value;
+    // Who has gone back without signing in does not want that vote cast another day.
+    if (!isSignedIn.peek() && !at.startsWith('/sign-')) keepIntent(null);
     if (at !== '/' && !at.startsWith('/p/')) watch([]);
     const key = at.startsWith('/me') ? 'me' : pageTitles[/** @type {keyof typeof pageTitles} */ (at)];
     if (!at.startsWith('/p/')) document.title = key ? `${t(key)} · Vote` : 'Vote';

@@ -11,7 +11,7 @@ import { batch, signal } from '@preact/signals';
 import * as database from 'idb-keyval';
 import { isPassing, NoAnswer, Refused } from './http.js';
 import { learn, lose, renew, statsOf } from './results.js';
-import { call, user, votesLeft } from './session.js';
+import { call, loadProfile, user, votesTold, votesUnderWay } from './session.js';
 
 /** @typedef {import('../types.js').Choice} Choice */
 /** @typedef {import('../types.js').Verdict} Verdict */
@@ -52,6 +52,9 @@ export const isStuck = signal(false);
 /** @type {Set<(refusal: Refusal) => void>} */
 const refusalListeners = new Set();
 
+/** @type {Set<(choice: Choice) => void>} */
+const choiceListeners = new Set();
+
 /** @type {Set<(count: number) => void>} */
 const replayListeners = new Set();
 
@@ -62,6 +65,15 @@ const replayListeners = new Set();
 export function onRefusal(listener) {
   refusalListeners.add(listener);
   return () => refusalListeners.delete(listener);
+}
+
+/**
+ * Calls a function for each choice that is made in this tab.
+ * @param {(choice: Choice) => void} listener
+ */
+export function onChoice(listener) {
+  choiceListeners.add(listener);
+  return () => choiceListeners.delete(listener);
 }
 
 /**
@@ -82,11 +94,15 @@ const enough = 20; // skips that are company
 let keeping = 0;
 
 /**
- * The choices that this tab shows as waiting, by key, and whether a vote was
- * taken off those left for them.
+ * The choices that this tab shows as waiting, by key, and whether they are votes.
  * @type {Map<string, boolean>}
  */
 const mineWaiting = new Map();
+
+function countWaiting() {
+  waiting.value = mineWaiting.size;
+  votesUnderWay.value = [...mineWaiting.values()].filter(Boolean).length;
+}
 
 /**
  * Choices that the browser would not keep: they live as long as this page.
@@ -96,6 +112,13 @@ let unkept = [];
 
 /** Keys of choices that were answered, should the browser fail to forget them. */
 const done = new Set();
+
+/**
+ * Keys of choices at which the server failed, the longest untried first. They
+ * are sent alone and after all others, so that they hold up none.
+ * @type {Set<string>}
+ */
+const failed = new Set();
 
 const tabs = new BroadcastChannel('vote-outbox');
 
@@ -119,17 +142,16 @@ async function choose(choice) {
   const id = user.value?.id;
   if (id === undefined) return;
   const isVote = choice.optionIndex !== null;
-  const isSpent = isVote && votesLeft.value !== null;
-  mineWaiting.set(choice.key, isSpent);
+  mineWaiting.set(choice.key, isVote);
   batch(() => {
     choiceOf(choice.pollId).value = {
       optionIndex: choice.optionIndex,
       state: 'sending',
       base: statsOf(choice.pollId).value,
     };
-    waiting.value = mineWaiting.size;
-    if (isSpent) votesLeft.value = Math.max(0, Number(votesLeft.value) - 1);
+    countWaiting();
   });
+  for (const tell of choiceListeners) tell(choice);
   keeping++;
   try {
     await database.update(keyOf(id), (queue = []) => [...queue, choice]);
@@ -170,10 +192,10 @@ export async function resume() {
   if (user.value?.id !== id) return;
   batch(() => {
     for (const { key, pollId, optionIndex } of queue) {
-      mineWaiting.set(key, mineWaiting.get(key) ?? false); // it may have been chosen here meanwhile
+      mineWaiting.set(key, optionIndex !== null);
       choiceOf(pollId).value = { optionIndex, state: 'sending', base: choiceOf(pollId).value?.base ?? null };
     }
-    waiting.value = mineWaiting.size;
+    countWaiting();
   });
   if (queue.length) {
     isStuck.value = true;
@@ -205,7 +227,7 @@ export function reset() {
   late = 0;
   batch(() => {
     for (const choice of mine.values()) choice.value = null;
-    waiting.value = 0;
+    countWaiting();
     isStuck.value = false;
   });
 }
@@ -245,29 +267,41 @@ export async function flush() {
         return;
       }
       try {
-        const retryAfter = await deliver(id, queue.slice(0, most));
-        failures = 0;
-        if (retryAfter === 0) continue;
+        const { isAnswered, wait } = await deliver(id, next(queue));
+        if (isAnswered) failures = 0;
+        if (isAnswered && wait === 0) continue;
         isStuck.value = true;
-        flushIn(retryAfter * 1000);
+        retryIn(wait);
       } catch (error) {
         if (!isPassing(error) && !(error instanceof Refused && error.status === 401)) console.error(error);
         if (!user.value) return;
         if (error instanceof NoAnswer) renew();
         isStuck.value = true;
-        const wait = error instanceof Refused && error.retryAfter ? error.retryAfter * 1000 : Math.min(60_000, 1000 * 2 ** failures++);
-        flushIn(wait * (1 + Math.random() / 2));
+        retryIn(error instanceof Refused ? error.retryAfter : 0);
       }
       return;
     }
   });
 }
 
+/** What is sent next of a queue. @param {Choice[]} queue */
+function next(queue) {
+  const good = queue.filter(({ key }) => !failed.has(key));
+  if (good.length > 0) return good.slice(0, most);
+  return [...failed].flatMap((key) => queue.filter((choice) => choice.key === key)).slice(0, 1);
+}
+
+/** @param {number} retryAfter seconds that the server asked for, 0 when it did not */
+function retryIn(retryAfter) {
+  const wait = retryAfter ? retryAfter * 1000 : Math.min(60_000, 1000 * 2 ** failures++);
+  flushIn(wait * (1 + Math.random() / 2)); // not all at once when a server is back
+}
+
 /** Nothing waits: what this tab still shows as under way was answered to another. */
 function rest() {
   mineWaiting.clear();
   batch(() => {
-    waiting.value = 0;
+    countWaiting();
     isStuck.value = false;
     for (const choice of mine.values()) {
       if (choice.value?.state === 'sending') choice.value = { ...choice.value, state: 'counted' };
@@ -278,8 +312,8 @@ function rest() {
 }
 
 /**
- * Sends the choices at the head of somebody's queue. Returns after how many
- * seconds those that are left may be sent, 0 for at once.
+ * Sends choices of somebody. Returns whether any was answered for good, and after
+ * how many seconds those that are left may be sent, 0 when the server named none.
  * @param {number} id
  * @param {Choice[]} choices
  */
@@ -288,7 +322,15 @@ async function deliver(id, choices) {
   const isLater = (/** @type {Verdict} */ { status, code }) => status >= 500 || (status === 429 && code === 'rate_limited');
   const answered = choices.filter((_, i) => verdicts[i] && !isLater(verdicts[i]));
   const finals = verdicts.filter((verdict) => !isLater(verdict));
-  for (const { key } of answered) done.add(key);
+  for (const { key } of answered) {
+    done.add(key);
+    failed.delete(key);
+  }
+  choices.forEach(({ key }, i) => {
+    if (verdicts[i]?.status !== 500) return;
+    failed.delete(key);
+    failed.add(key);
+  });
   if (user.value?.id === id) {
     if (isStuck.value) late += finals.filter(({ status }) => status === 200).length;
     settle(answered, finals);
@@ -296,7 +338,8 @@ async function deliver(id, choices) {
   }
   unkept = unkept.filter(({ key }) => !done.has(key));
   await database.update(keyOf(id), (/** @type {Choice[]} */ queue = []) => queue.filter(({ key }) => !done.has(key))).catch(console.error);
-  return Math.max(0, ...verdicts.filter(isLater).map(({ retryAfter }) => retryAfter ?? 1));
+  const waits = verdicts.filter(({ status }) => status !== 500).filter(isLater).map(({ retryAfter }) => retryAfter ?? 1);
+  return { isAnswered: answered.length > 0, wait: Math.max(0, ...waits) };
 }
 
 /**
@@ -307,13 +350,13 @@ async function deliver(id, choices) {
 function settle(choices, verdicts) {
   /** @type {Refusal[]} */
   const refused = [];
+  let isCountedBefore = false;
   batch(() => {
     choices.forEach((choice, i) => {
       const { status, code = 'internal', optionIndex, votesRemainingToday } = verdicts[i];
       const isVote = choice.optionIndex !== null;
-      const isSpent = mineWaiting.get(choice.key);
-      mineWaiting.delete(choice.key);
-      if (votesRemainingToday !== undefined) votesLeft.value = votesRemainingToday;
+      const isMine = mineWaiting.delete(choice.key);
+      if (votesRemainingToday !== undefined) votesTold.value = votesRemainingToday;
       const before = code === 'already_voted' ? optionIndex : undefined;
       const shown = choiceOf(choice.pollId);
       const isShown = shown.value?.optionIndex === choice.optionIndex;
@@ -322,18 +365,19 @@ function settle(choices, verdicts) {
         if (isShown || isVote || !shown.value) {
           shown.value = { optionIndex: choice.optionIndex, state: 'counted', base: isShown ? (shown.value?.base ?? null) : null };
         }
+        if (status !== 200 && isMine) isCountedBefore = true;
         return;
       }
       if (before !== undefined) shown.value = { optionIndex: before, state: 'counted', base: null };
       else if (isShown) shown.value = null;
       if (code === 'poll_closed' || code === 'not_found') lose(choice.pollId);
-      if (isVote && code === 'daily_vote_limit') votesLeft.value = 0;
-      else if (isSpent && votesLeft.value !== null) votesLeft.value++;
+      if (isVote && code === 'daily_vote_limit') votesTold.value = 0;
       // That a skipped poll had been voted on before changes nothing for anybody.
       if (isVote) refused.push({ choice, code, optionIndex: before });
     });
-    waiting.value = mineWaiting.size;
+    countWaiting();
   });
+  if (isCountedBefore) loadProfile().catch(() => {}); // the answer that told the votes left was lost
   for (const refusal of refused) for (const tell of refusalListeners) tell(refusal);
 }
 
@@ -361,7 +405,8 @@ async function verdictsOn(choices) {
     return [{ pollId, status: 200, optionIndex, votesRemainingToday }];
   } catch (error) {
     // Without a code it is not the word of this server on the choice.
-    if (!(error instanceof Refused) || isPassing(error) || error.status === 401 || error.status === 403 || error.code === 'internal') throw error;
+    const isFailure = error instanceof Refused && error.status === 500; // of this choice perhaps, not of the server
+    if (!(error instanceof Refused) || (!isFailure && (isPassing(error) || error.status === 401 || error.status === 403 || error.code === 'internal'))) throw error;
     if (choices.length > 1) return verdictsOn(choices.slice(0, 1));
     return [{ pollId, status: error.status, code: error.code, optionIndex: error.optionIndex }];
   }

@@ -1,6 +1,7 @@
 // What is open above the page. The dialogs themselves are loaded when first used.
 
 import { signal } from '@preact/signals';
+import { here } from './storage.js';
 
 /** @typedef {import('../types.js').Poll} Poll */
 
@@ -33,8 +34,7 @@ const kept = 'vote.intent';
  * @param {{poll: Poll, optionIndex: number} | null} intent
  */
 export function keepIntent(intent) {
-  if (intent) sessionStorage.setItem(kept, JSON.stringify(intent));
-  else sessionStorage.removeItem(kept);
+  here.set(kept, intent);
 }
 
 /**
@@ -42,7 +42,7 @@ export function keepIntent(intent) {
  * @returns {{poll: Poll, optionIndex: number} | null}
  */
 export function takeIntent() {
-  const intent = JSON.parse(sessionStorage.getItem(kept) ?? 'null');
+  const intent = here.get(kept);
   keepIntent(null);
   return intent;
 }

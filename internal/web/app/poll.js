@@ -12,7 +12,7 @@ import { share } from './overlays.js';
 import { learn, statsOf, watch } from './results.js';
 import { ask, user } from './session.js';
 import { t } from './texts.js';
-import { Head, Loading, reason } from './ui.js';
+import { Head, Loading, reason, Title } from './ui.js';
 
 /** @typedef {import('../types.js').Poll} Poll */
 /** @typedef {import('../types.js').Stats} Stats */
@@ -124,7 +124,7 @@ export default function PollPage({ id }) {
 function Missing({ failure, again }) {
   const isNone = failure instanceof Refused && failure.status === 404;
   return html`<div class="card plain">
-    <h1 class="question" data-size="l">${isNone ? t('poll.none') : t('end.failed')}</h1>
+    <${Title} class="question" data-size="l">${isNone ? t('poll.none') : t('end.failed')}</${Title}>
     <p>${isNone ? t('poll.noneText') : reason(failure)}</p>
     ${!isNone && html`<p><button class="button" onClick=${again}>${t('again')}</button></p>`}
   </div>`;

@@ -7,7 +7,13 @@ export const path = signal(location.pathname);
 /** The query of the page's address. */
 export const query = signal(location.search);
 
+let moves = 0;
+
+/** Whether another page was left for the one that is shown, and the focus with it. */
+export const hasMoved = () => moves > 0;
+
 function arrive() {
+  moves++;
   batch(() => {
     path.value = location.pathname;
     query.value = location.search;

@@ -10,6 +10,7 @@
 
 import { batch, computed, signal } from '@preact/signals';
 import { Refused, send } from './http.js';
+import { everywhere } from './storage.js';
 
 /** @typedef {import('../types.js').Session} Session */
 /** @typedef {import('../types.js').Profile} Profile */
@@ -20,44 +21,52 @@ const web = { 'x-vote-client': 'web' };
 /** @type {import('@preact/signals').Signal<{id: number, username: string} | null>} */
 export const user = signal(remembered());
 
+/** Votes left on this UTC day as the server told last; null when unknown or unlimited. */
+export const votesTold = signal(/** @type {number | null} */ (null));
+
+/** Votes that the server may not have counted yet. */
+export const votesUnderWay = signal(0);
+
 /** Votes left on this UTC day; null when unknown or unlimited. */
-export const votesLeft = signal(/** @type {number | null} */ (null));
+export const votesLeft = computed(() => (votesTold.value === null ? null : Math.max(0, votesTold.value - votesUnderWay.value)));
 
 /** Votes of this UTC day and those left, as far as the server told. */
 export const votesPerDay = signal(/** @type {number | null} */ (null));
 
 export const isSignedIn = computed(() => user.value !== null);
 
+/** Whether the server has ended the session, without being asked to. */
+export const hasEnded = signal(false);
+
 /** @type {{token: string, until: number} | null} */
 let access = null;
 
 function remembered() {
-  try {
-    const value = JSON.parse(localStorage.getItem(kept) ?? 'null');
-    return Number.isInteger(value?.id) && typeof value.username === 'string' ? value : null;
-  } catch {
-    return null;
-  }
+  const value = everywhere.get(kept);
+  return Number.isInteger(value?.id) && typeof value.username === 'string' ? value : null;
 }
 
 /** @param {Session} session */
 function enter(session) {
-  access = { token: session.token, until: Date.parse(session.expiresAt) };
+  // A clock that is ahead takes every token for one that has ended: that is left
+  // to the server to say.
+  access = { token: session.token, until: Math.max(Date.parse(session.expiresAt), Date.now() + 300_000) };
   const { id, username } = session.user;
-  localStorage.setItem(kept, JSON.stringify({ id, username }));
+  everywhere.set(kept, { id, username });
+  hasEnded.value = false;
   if (user.value?.id === id && user.value.username === username) return;
   batch(() => {
     user.value = { id, username };
-    votesLeft.value = votesPerDay.value = null;
+    votesTold.value = votesPerDay.value = null;
   });
 }
 
 function leave() {
   access = null;
-  localStorage.removeItem(kept);
+  everywhere.set(kept, null);
   batch(() => {
     user.value = null;
-    votesLeft.value = votesPerDay.value = null;
+    votesTold.value = votesPerDay.value = null;
   });
 }
 
@@ -111,7 +120,10 @@ async function token(refused) {
       try {
         enter(await send('POST', '/api/auth/refresh', { headers: web }));
       } catch (error) {
-        if (error instanceof Refused && (error.status === 401 || error.status === 403)) leave();
+        if (error instanceof Refused && (error.status === 401 || error.status === 403)) {
+          leave();
+          hasEnded.value = before !== undefined;
+        }
         throw error;
       }
       if (user.value?.id !== before) location.reload(); // another page signed in as somebody else
@@ -162,11 +174,11 @@ export async function loadProfile() {
   const profile = await call('GET', '/api/users/me');
   const left = profile.votesRemainingToday;
   batch(() => {
-    votesLeft.value = left;
+    votesTold.value = left;
     votesPerDay.value = left === null ? null : left + profile.votesToday;
     if (user.value && user.value.username !== profile.username) {
       user.value = { id: profile.id, username: profile.username };
-      localStorage.setItem(kept, JSON.stringify(user.value));
+      everywhere.set(kept, user.value);
     }
   });
   return profile;

@@ -12,11 +12,23 @@ const release = worker.release;
 const name = `vote-${release.version}`;
 const patience = 3000; // ms that a page may take before the kept one is shown
 
+/** What is kept from the start: of the languages those that the browser asks for; another one when it is chosen. */
+const files = release.files.filter((file) => {
+  const language = /^\/assets\/texts\/(\w+)\./.exec(file)?.[1] ?? 'en';
+  return language === 'en' || navigator.languages.some((tag) => tag.split('-')[0] === language);
+});
+
 worker.addEventListener('install', (/** @type {any} */ event) => {
   event.waitUntil(
-    caches.open(name).then((cache) =>
-      cache.addAll([new Request('/', { cache: 'reload' }), '/manifest.webmanifest', ...release.files]),
-    ),
+    (async () => {
+      const cache = await caches.open(name);
+      const shell = await fetch('/', { cache: 'reload' });
+      const text = await shell.clone().text();
+      // While releases change, another server may answer with another one's page.
+      if (!shell.ok || !release.files.every((file) => !file.endsWith('.js') || text.includes(file))) throw new Error('not the page of this release');
+      await cache.put('/', shell);
+      await cache.addAll(['/manifest.webmanifest', ...files]);
+    })(),
   );
 });
 
@@ -40,9 +52,22 @@ worker.addEventListener('fetch', (/** @type {any} */ event) => {
   if (mode === 'navigate') {
     if (isPage(pathname)) event.respondWith(page(event.request));
   } else if (pathname.startsWith('/assets/') || pathname === '/manifest.webmanifest') {
-    event.respondWith(caches.match(event.request).then((kept) => kept ?? fetch(event.request)));
+    event.respondWith(caches.match(event.request).then((kept) => kept ?? load(event.request, pathname)));
   }
 });
+
+/**
+ * @param {Request} request
+ * @param {string} pathname
+ */
+async function load(request, pathname) {
+  const answer = await fetch(request);
+  if (answer.ok && release.files.includes(pathname)) {
+    const kept = caches.open(name).then((cache) => cache.put(request, answer.clone()));
+    await kept.catch(console.warn); // a browser that is full keeps no more, and still has the answer
+  }
+  return answer;
+}
 
 /** @param {string} pathname */
 function isPage(pathname) {
@@ -51,7 +76,7 @@ function isPage(pathname) {
 
 /**
  * Answers with the page from the server, or with the app as it is kept when there
- * is no network or it takes too long.
+ * is no network, it takes too long, or the server is in trouble.
  * @param {Request} request
  */
 async function page(request) {
@@ -61,8 +86,8 @@ async function page(request) {
   const late = new Promise((resolve) => (timer = setTimeout(resolve, patience)));
   try {
     const answer = await Promise.race([fetch(request), late.then(() => null)]);
-    if (answer) return answer;
-    return (await caches.match('/')) ?? fetch(request);
+    if (answer && answer.status < 500) return answer;
+    return (await caches.match('/')) ?? answer ?? fetch(request);
   } catch {
     return kept();
   } finally {

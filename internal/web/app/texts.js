@@ -1,6 +1,7 @@
 // The texts of the app, in the visitor's language.
 
 import { signal } from '@preact/signals';
+import { everywhere } from './storage.js';
 import en from './texts/en.js';
 
 /** @typedef {keyof typeof en} Key */
@@ -35,18 +36,9 @@ function setFormats(tag) {
   relative = new Intl.RelativeTimeFormat(tag, { numeric: 'auto', style: 'short' });
 }
 
-/** The language chosen before, if the browser lets this page remember any. */
-function remembered() {
-  try {
-    return localStorage.getItem(kept);
-  } catch {
-    return null;
-  }
-}
-
 /** Speaks the language chosen before, else the first of the browser's that there is. */
 export function speakPreferred() {
-  const wanted = [remembered(), ...navigator.languages].map((tag) => tag?.split('-')[0] ?? '');
+  const wanted = [everywhere.get(kept), ...navigator.languages].map((tag) => String(tag).split('-')[0]);
   return speak(wanted.find((tag) => Object.hasOwn(languages, tag)) ?? 'en');
 }
 
@@ -55,7 +47,7 @@ export function speakPreferred() {
  * @param {string} tag
  */
 export async function choose(tag) {
-  localStorage.setItem(kept, tag);
+  everywhere.set(kept, tag);
   await speak(tag);
 }
 

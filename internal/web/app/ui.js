@@ -101,12 +101,12 @@ export function Head({ children }) {
 /**
  * The title of a page. Takes the focus when the page is shown, so that readers
  * begin there.
- * @param {{children?: any}} props
+ * @param {{children?: any, [attribute: string]: any}} props
  */
-export function Title({ children }) {
+export function Title({ children, ...attributes }) {
   const element = useRef(/** @type {HTMLElement | null} */ (null));
   useEffect(() => element.current?.focus({ preventScroll: true }), []);
-  return html`<h1 ref=${element} tabIndex=${-1}>${children}</h1>`;
+  return html`<h1 ref=${element} tabIndex=${-1} ...${attributes}>${children}</h1>`;
 }
 
 /** Something is on its way. */
