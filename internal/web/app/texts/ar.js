@@ -188,7 +188,7 @@ export default {
   'set.since': 'منذ {date}',
   'set.current': 'هنا',
   'set.end': 'إنهاء',
-  'set.endOf': 'أنهِ الجلسة القائمة منذ {date}',
+  'set.endOf': 'إنهاء الجلسة القائمة منذ {date}',
   'set.sessionEnded': 'انتهت الجلسة',
   'set.data': 'بياناتك',
   'set.exportText': 'كل ما هو مخزّن عنك في ملف واحد.',
