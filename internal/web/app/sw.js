@@ -12,10 +12,16 @@ const release = worker.release;
 const name = `vote-${release.version}`;
 const patience = 3000; // ms that a page may take before the kept one is shown
 
+/** What is kept from the start: of the languages those that the browser asks for; another one when it is chosen. */
+const files = release.files.filter((file) => {
+  const language = /^\/assets\/texts\/(\w+)\./.exec(file)?.[1] ?? 'en';
+  return language === 'en' || navigator.languages.some((tag) => tag.split('-')[0] === language);
+});
+
 worker.addEventListener('install', (/** @type {any} */ event) => {
   event.waitUntil(
     caches.open(name).then((cache) =>
-      cache.addAll([new Request('/', { cache: 'reload' }), '/manifest.webmanifest', ...release.files]),
+      cache.addAll([new Request('/', { cache: 'reload' }), '/manifest.webmanifest', ...files]),
     ),
   );
 });
@@ -40,9 +46,19 @@ worker.addEventListener('fetch', (/** @type {any} */ event) => {
   if (mode === 'navigate') {
     if (isPage(pathname)) event.respondWith(page(event.request));
   } else if (pathname.startsWith('/assets/') || pathname === '/manifest.webmanifest') {
-    event.respondWith(caches.match(event.request).then((kept) => kept ?? fetch(event.request)));
+    event.respondWith(caches.match(event.request).then((kept) => kept ?? load(event.request, pathname)));
   }
 });
+
+/**
+ * @param {Request} request
+ * @param {string} pathname
+ */
+async function load(request, pathname) {
+  const answer = await fetch(request);
+  if (answer.ok && release.files.includes(pathname)) await (await caches.open(name)).put(request, answer.clone());
+  return answer;
+}
 
 /** @param {string} pathname */
 function isPage(pathname) {
