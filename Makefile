@@ -82,7 +82,7 @@ pictures: ## make the pictures of docs/pictures anew
 
 film: ## film a browser that watches the replay of CONVERSATION, into docs/pictures/replay.gif
 	$(GO) build -o e2e/artefacts/ ./cmd/server ./cmd/votectl
-	VOTE_SERVER=$(CURDIR)/e2e/artefacts/server VOTE_VOTECTL=$(CURDIR)/e2e/artefacts/votectl VOTE_CHROMIUM=$(CHROMIUM) VOTE_E2E_OUT=e2e/artefacts \
+	VOTE_SERVER=$(CURDIR)/e2e/artefacts/server VOTE_VOTECTL=$(CURDIR)/e2e/artefacts/votectl VOTE_CHROMIUM=$(CHROMIUM) VOTE_E2E_OUT=e2e/artefacts VOTE_E2E_PATIENCE=300000 \
 	  node e2e/film.mjs "$(CONVERSATION)" docs/pictures/replay.gif
 
 fuzz: ## run every fuzz target for FUZZTIME (2m)

@@ -46,10 +46,17 @@ func TestBrowser(t *testing.T) {
 		t.Fatalf("no scripts in %s: %v", s.folder, err)
 	}
 	ran := make([]int, len(scripts))
+	run := func(t *testing.T, i int) {
+		t.Helper()
+		ran[i] = s.run(t, scripts[i], environment)
+		if ran[i] == 0 && *only == "" {
+			t.Errorf("no test ran in %s", scripts[i])
+		}
+	}
 	t.Run("alone", func(t *testing.T) {
 		for i, script := range scripts {
 			if name := nameOf(script); slices.Contains(alone, name) {
-				t.Run(name, func(t *testing.T) { ran[i] = s.run(t, script, environment) })
+				t.Run(name, func(t *testing.T) { run(t, i) })
 			}
 		}
 	})
@@ -58,17 +65,14 @@ func TestBrowser(t *testing.T) {
 			if name := nameOf(script); !slices.Contains(alone, name) {
 				t.Run(name, func(t *testing.T) {
 					t.Parallel()
-					ran[i] = s.run(t, script, environment)
+					run(t, i)
 				})
 			}
 		}
 	})
 	total := 0
-	for i, n := range ran {
+	for _, n := range ran {
 		total += n
-		if n == 0 && *only == "" {
-			t.Errorf("no test ran in %s", scripts[i])
-		}
 	}
 	if total == 0 {
 		t.Error("no test ran")

@@ -87,6 +87,8 @@ export class Server {
   #child
   #log = ''
   #port = '0'
+  /** @type {Promise<unknown>} */
+  #registered = Promise.resolve()
 
   /**
    * @param {string} folder
@@ -216,7 +218,10 @@ export class Server {
   async user (username = unique('user')) {
     const email = `${username}@example.org`
     const password = 'correct horse battery'
-    const { token, user } = await this.call('POST', '/api/auth/register', { body: { username, email, password } })
+    // One after the other: a server takes only so many at once.
+    const registered = this.#registered.then(() => this.call('POST', '/api/auth/register', { body: { username, email, password } }))
+    this.#registered = registered.catch(() => {})
+    const { token, user } = await registered
     return new User(this, { username, email, password, token, id: user.id })
   }
 

@@ -46,6 +46,10 @@ flow('a user votes on the page of a poll, once', async (stage) => {
   const [tram] = await stage.server.polls({ title: 'Should the old tram line come back?', options: ['Yes', 'No'] })
   const voter = await stage.person({ user: await stage.server.user() })
   const { page } = voter
+  voter.expect(/409/) // of the same vote, sent again by a page that had not seen the answer
+  /** @type {string[]} */
+  const sent = []
+  page.on('request', (request) => { if (request.url().endsWith('/vote')) sent.push(request.postData() ?? '') })
   await voter.go(`/p/${tram.id}`)
   await tap(voter, option(page, tram.title, 'No'))
   await card(page, tram.title).getByText('Your vote').waitFor()
@@ -54,6 +58,7 @@ flow('a user votes on the page of a poll, once', async (stage) => {
   await card(page, tram.title).getByText('Your vote').waitFor()
   assert.match(await reading(option(page, tram.title, 'No')), /Your vote/)
   await option(page, tram.title, 'Yes').click({ force: true })
+  assert.deepEqual(new Set(sent), new Set(['{"optionIndex":1}']))
   await page.getByRole('link', { name: 'To the feed', exact: true }).click()
   await page.getByRole('heading', { name: 'You have seen everything' }).waitFor()
   assert.deepEqual((await stage.server.stats(tram.id)).votes.map((v) => v.count), [0, 1])

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
@@ -67,6 +68,31 @@ func FuzzHeaders(f *testing.F) {
 				t.Errorf("Content-Type %q is taken for JSON", s)
 			}
 		}
+	})
+}
+
+// FuzzPollOf takes any text for the address of a poll: what is taken is one that
+// this server itself would give out.
+func FuzzPollOf(f *testing.F) {
+	const base = "https://vote.example.org:8443"
+	for _, s := range []string{base + "/p/7", base + "/embed/7?x#y", "https://vote.example.org:8443@evil.example/p/7", "//vote.example.org:8443/p/7", base + "/p/7/", base + "/p/%37", "http://[::1"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		id, ok := pollOf(s, base)
+		if !ok {
+			return
+		}
+		u, err := url.Parse(s)
+		if err != nil || id < 1 || !strings.EqualFold(u.Host, "vote.example.org:8443") || u.User != nil {
+			t.Fatalf("%q is taken for poll %d", s, id)
+		}
+		for _, path := range []string{"/p/", "/embed/"} {
+			if u.Path == path+strconv.FormatInt(int64(id), 10) {
+				return
+			}
+		}
+		t.Fatalf("%q is taken for poll %d", s, id)
 	})
 }
 

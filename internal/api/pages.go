@@ -182,7 +182,7 @@ func (s *server) readPoll(ctx context.Context, id domain.PollID) (web.Poll, erro
 	if err := json.Unmarshal(raw, &shape); err != nil {
 		return web.Poll{}, err
 	}
-	p := web.Poll{ID: int64(id), Title: shape.Title, Tags: shape.Tags, CreatedAt: shape.CreatedAt, Closed: s.feed.IsClosed(id)}
+	p := web.Poll{ID: int64(id), Title: shape.Title, Tags: shape.Tags, CreatedAt: shape.CreatedAt, Closed: shape.Closed}
 	if shape.Author != nil {
 		p.Author = shape.Author.Username
 	}

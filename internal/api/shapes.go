@@ -288,6 +288,7 @@ type pollShape struct {
 	CreatedAt  time.Time     `json:"createdAt"`
 	Author     *authorShape  `json:"author" doc:"Null when the author erased the account."`
 	TotalVotes int64         `json:"totalVotes" minimum:"0"`
+	Closed     bool          `json:"closed,omitempty" doc:"True when votes are no longer taken; absent otherwise. Only when one poll is asked for: feeds hold no closed ones."`
 	Viewer     *viewerShape  `json:"viewer,omitempty" doc:"What the token's user did with the poll; only when one poll is asked for with a valid token."`
 }
 

@@ -411,9 +411,10 @@ func (f *Feed) Wake() {
 // name. Beyond 20,000 tags a tag never used before may be missing for a second.
 func (f *Feed) Tags(prefix string, limit int) []TagCount { return f.tagList.top(prefix, limit) }
 
-// AppendPoll appends one poll, open or closed, as JSON; with v also
-// "viewer":{"voted":..,"optionIndex":n or null,"skipped":..}. Errors: not_found
-// (unknown, hidden or deleted), starting, unavailable.
+// AppendPoll appends one poll, open or closed, as JSON: with "closed":true when
+// it is closed, with v also "viewer":{"voted":..,"optionIndex":n or
+// null,"skipped":..}. Errors: not_found (unknown, hidden or deleted), starting,
+// unavailable.
 func (f *Feed) AppendPoll(ctx context.Context, dst []byte, id domain.PollID, v *domain.Prior) ([]byte, error) {
 	p, b, err := f.readable(ctx, id)
 	if err != nil {
@@ -425,6 +426,9 @@ func (f *Feed) AppendPoll(ctx context.Context, dst []byte, id domain.PollID, v *
 	}
 	var total [1]uint32
 	dst = b.append(dst, f.ix.totalsOf(total[:0], at[:])[0])
+	if _, state, known := f.ix.lookup(id); known && state == domain.PollClosed {
+		dst = append(dst[:len(dst)-1], `,"closed":true}`...)
+	}
 	if v == nil {
 		return dst, nil
 	}
@@ -449,12 +453,6 @@ func (f *Feed) Options(ctx context.Context, id domain.PollID) ([]string, error) 
 		return nil, err
 	}
 	return b.options, nil
-}
-
-// IsClosed reports whether a poll that may be read is closed.
-func (f *Feed) IsClosed(id domain.PollID) bool {
-	_, state, known := f.ix.lookup(id)
-	return known && state == domain.PollClosed
 }
 
 var errNoPoll = domain.E(domain.CodeNotFound, "There is no such poll.")

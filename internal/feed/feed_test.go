@@ -337,6 +337,7 @@ type pollJSON struct {
 		Username string        `json:"username"`
 	} `json:"author"`
 	TotalVotes int64 `json:"totalVotes"`
+	Closed     bool  `json:"closed"`
 	Viewer     *struct {
 		Voted       bool `json:"voted"`
 		OptionIndex *int `json:"optionIndex"`

@@ -294,6 +294,9 @@ func runHistory(t *rapid.T, exclusive bool) {
 				t.Fatal(err)
 			}
 			strict(t, raw, &got)
+			if got.Closed != (p.state == domain.PollClosed) {
+				t.Fatalf("poll in state %d: %s", p.state, raw)
+			}
 			compare(t, Query{}, []pollJSON{got}, []*modelPoll{p})
 		},
 		"tags": func(t *rapid.T) {

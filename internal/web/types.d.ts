@@ -9,6 +9,8 @@ export interface Poll {
   createdAt: string;
   author: { id: number; username: string } | null;
   totalVotes: number;
+  /** Votes are no longer taken. */
+  closed?: boolean;
   viewer?: { voted: boolean; optionIndex: number | null; skipped: boolean };
 }
 

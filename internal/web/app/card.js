@@ -38,7 +38,7 @@ export function choose(poll, optionIndex) {
   const mine = choiceOf(poll.id).value;
   if (optionIndex >= poll.options.length || (mine && mine.optionIndex !== null)) return;
   if (!isSignedIn.value) return askToSignIn({ poll, optionIndex });
-  if (gone.value.has(poll.id)) return say(t('error.poll_closed'));
+  if (poll.closed || gone.value.has(poll.id)) return say(t('error.poll_closed'));
   if (votesLeft.value === 0) {
     loadProfile().catch(() => {}); // the day may have changed: clocks differ
     return say(t('error.daily_vote_limit'));
@@ -54,7 +54,7 @@ export function Card({ poll, reveal = false, level = 2, showKeys = true }) {
   const mine = choiceOf(poll.id).value;
   const { counts, total, skips, known } = countsOf(poll);
   const voted = mine !== null && mine.optionIndex !== null;
-  const isGone = gone.value.has(poll.id);
+  const isGone = poll.closed || gone.value.has(poll.id);
   const results = (reveal && known) || voted;
   const title = `poll-${poll.id}`;
   const length = poll.title.length;

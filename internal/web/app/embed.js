@@ -16,7 +16,7 @@ import { hueOf } from './ui.js';
 function Frame({ poll }) {
   const stats = statsOf(poll.id).value;
   const total = stats?.totalVotes ?? poll.totalVotes;
-  const isGone = gone.value.has(poll.id);
+  const isGone = poll.closed || gone.value.has(poll.id);
   const length = poll.title.length;
   return html`<article class="card res voted" aria-labelledby="title" style=${{ '--hue': String(hueOf(poll.tags[0] ?? '')) }}>
     <h1 id="title" class="question" data-size=${length > 200 ? 'xs' : length > 60 ? 's' : 'm'} dir="auto">${poll.title}</h1>
