@@ -97,6 +97,32 @@ flow('votes left know of those under way', async (stage) => {
   await page.getByRole('link', { name: '4 votes left today' }).waitFor()
 }, { on: ['desktop'], env: { LIMITS_DAILY_VOTES: '5' } })
 
+flow('keys that lead far skip nothing on the way, and those held down only once', async (stage) => {
+  const [a, b, , d] = await stage.server.polls({ title: 'A?' }, { title: 'B?' }, { title: 'C?' }, { title: 'D?' })
+  const voter = await stage.person({ user: await stage.server.user() })
+  const { page } = voter
+  await voter.go('/')
+  await arrives(page, a.title)
+  await page.keyboard.press('End')
+  await arrives(page, 'You have seen everything')
+  await page.keyboard.press('ArrowUp')
+  await arrives(page, d.title)
+  await page.keyboard.press('Home')
+  await arrives(page, a.title)
+  await page.keyboard.down('s')
+  await page.keyboard.press('1') // the poll that goes is not voted on any more
+  await arrives(page, b.title)
+  await page.keyboard.down('s')
+  await page.keyboard.up('s')
+  await page.keyboard.press('2')
+  await card(page, b.title).getByText('Your vote').waitFor()
+  await eventually('two choices are counted', async () => {
+    const [first, second] = await Promise.all([stage.server.stats(a.id), stage.server.stats(b.id)])
+    return first.totalSkips === 1 && first.totalVotes === 0 && second.totalVotes === 1
+  })
+  assert.equal((await stage.server.stats(d.id)).totalSkips, 0)
+}, { on: ['desktop'] })
+
 flow('a page that brings nothing new is followed by the next', async (stage) => {
   const [a] = await stage.server.polls({ title: 'A?' })
   const voter = await stage.person({ user: await stage.server.user() })
