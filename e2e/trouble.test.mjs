@@ -71,28 +71,41 @@ flow('a choice that the server fails at holds up no other', async (stage) => {
   await eventually('it is counted at last', async () => (await stage.server.stats(a.id)).totalVotes === 1)
 }, { on: ['desktop'] })
 
+/** What waits until it is opened. */
+function gate () {
+  let open = () => {}
+  const opened = new Promise((resolve) => { open = () => resolve(null) })
+  return { opened, open }
+}
+
 flow('votes left know of those under way', async (stage) => {
   const [a, b] = await stage.server.polls({ title: 'A?' }, { title: 'B?' })
   const voter = await stage.person({ user: await stage.server.user() })
   const { page } = voter
   voter.expect(/409/)
-  /** @type {() => void} */
-  let release = () => {}
-  const held = new Promise((resolve) => { release = () => resolve(null) })
+  const [first, second] = [gate(), gate()]
+  await page.route(`**/api/polls/${a.id}/vote`, async (route) => {
+    await first.opened
+    await route.continue()
+  })
+  let isAsked = false
   await page.route(`**/api/polls/${b.id}/vote`, async (route) => {
-    await held
+    isAsked = true
+    await second.opened
     await route.fulfill({ status: 409, contentType: 'application/problem+json', body: '{"status":409,"code":"poll_closed"}' })
   })
   await voter.go('/')
   await page.getByRole('link', { name: '5 votes left today' }).waitFor()
   await arrives(page, a.title)
   await page.keyboard.press('1')
-  await eventually('it is counted', async () => (await stage.server.stats(a.id)).totalVotes === 1)
   await page.keyboard.press('s')
   await arrives(page, b.title)
   await page.keyboard.press('1')
   await page.getByRole('link', { name: '3 votes left today' }).waitFor()
-  release()
+  first.open()
+  await eventually('the first vote is answered', () => isAsked)
+  await page.getByRole('link', { name: '3 votes left today' }).waitFor()
+  second.open()
   await told(page, '“B?” was closed')
   await page.getByRole('link', { name: '4 votes left today' }).waitFor()
 }, { on: ['desktop'], env: { LIMITS_DAILY_VOTES: '5' } })
