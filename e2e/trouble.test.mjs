@@ -136,6 +136,24 @@ flow('keys that lead far skip nothing on the way, and those held down only once'
   assert.equal((await stage.server.stats(d.id)).totalSkips, 0)
 }, { on: ['desktop'] })
 
+flow('a page that could not be loaded is asked for again before it is needed', async (stage) => {
+  const polls = Array.from({ length: 22 }, (_, i) => ({ title: `Number ${i}?` }))
+  await stage.server.polls(...polls)
+  const voter = await stage.person({ user: await stage.server.user(), options: { reducedMotion: 'reduce' } })
+  const { page } = voter
+  voter.expect(/503/)
+  let failures = 0
+  await page.route('**/api/polls?*cursor*', (route) => failures++ < 2
+    ? route.fulfill({ status: 503, contentType: 'application/problem+json', body: '{"status":503,"code":"overloaded"}' })
+    : route.continue())
+  await voter.go('/')
+  for (const { title } of polls) {
+    await arrives(page, title)
+    await page.keyboard.press('ArrowDown')
+  }
+  assert.ok(failures > 2)
+}, { on: ['desktop'] })
+
 flow('a page that brings nothing new is followed by the next', async (stage) => {
   const [a] = await stage.server.polls({ title: 'A?' })
   const voter = await stage.person({ user: await stage.server.user() })

@@ -304,7 +304,8 @@ function arrive(index) {
   active.value = index;
   furthest = Math.max(furthest, index);
   if (hadFocus) scroller.focus({ preventScroll: true }); // what is out of view takes no keys
-  if (state.value === 'more' && items.value.length - index <= ahead) void more();
+  // What failed is tried again with each card, before it is missed.
+  if (state.value !== 'end' && items.value.length - index <= ahead) void more();
 }
 
 /** Whether going on skips the poll in view. */
