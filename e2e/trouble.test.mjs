@@ -205,3 +205,19 @@ flow('a browser that keeps nothing still shows polls', async (stage) => {
   await card(page, a.title).getByRole('button').first().waitFor()
   await page.getByRole('heading', { name: a.title }).and(page.locator(':focus')).waitFor()
 }, { on: ['desktop'] })
+
+flow('a clock that is ahead refreshes the session no oftener', async (stage) => {
+  const [a] = await stage.server.polls({ title: 'A?' })
+  const voter = await stage.person({ user: await stage.server.user() })
+  const { page } = voter
+  let refreshed = 0
+  page.on('request', (request) => { if (request.url().endsWith('/api/auth/refresh')) refreshed++ })
+  await page.clock.setSystemTime(Date.now() + 7 * 86_400_000)
+  await voter.go('/')
+  await arrives(page, a.title)
+  await page.keyboard.press('1')
+  await eventually('it is counted', async () => (await stage.server.stats(a.id)).totalVotes === 1)
+  await page.keyboard.press('s')
+  await arrives(page, 'You have seen everything')
+  assert.equal(refreshed, 1)
+}, { on: ['desktop'] })
