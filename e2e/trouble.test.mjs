@@ -71,31 +71,88 @@ flow('a choice that the server fails at holds up no other', async (stage) => {
   await eventually('it is counted at last', async () => (await stage.server.stats(a.id)).totalVotes === 1)
 }, { on: ['desktop'] })
 
+/** What waits until it is opened. */
+function gate () {
+  let open = () => {}
+  const opened = new Promise((resolve) => { open = () => resolve(null) })
+  return { opened, open }
+}
+
 flow('votes left know of those under way', async (stage) => {
   const [a, b] = await stage.server.polls({ title: 'A?' }, { title: 'B?' })
   const voter = await stage.person({ user: await stage.server.user() })
   const { page } = voter
   voter.expect(/409/)
-  /** @type {() => void} */
-  let release = () => {}
-  const held = new Promise((resolve) => { release = () => resolve(null) })
+  const [first, second] = [gate(), gate()]
+  await page.route(`**/api/polls/${a.id}/vote`, async (route) => {
+    await first.opened
+    await route.continue()
+  })
+  let isAsked = false
   await page.route(`**/api/polls/${b.id}/vote`, async (route) => {
-    await held
+    isAsked = true
+    await second.opened
     await route.fulfill({ status: 409, contentType: 'application/problem+json', body: '{"status":409,"code":"poll_closed"}' })
   })
   await voter.go('/')
   await page.getByRole('link', { name: '5 votes left today' }).waitFor()
   await arrives(page, a.title)
   await page.keyboard.press('1')
-  await eventually('it is counted', async () => (await stage.server.stats(a.id)).totalVotes === 1)
   await page.keyboard.press('s')
   await arrives(page, b.title)
   await page.keyboard.press('1')
   await page.getByRole('link', { name: '3 votes left today' }).waitFor()
-  release()
+  first.open()
+  await eventually('the first vote is answered', () => isAsked)
+  await page.getByRole('link', { name: '3 votes left today' }).waitFor()
+  second.open()
   await told(page, '“B?” was closed')
   await page.getByRole('link', { name: '4 votes left today' }).waitFor()
 }, { on: ['desktop'], env: { LIMITS_DAILY_VOTES: '5' } })
+
+flow('keys that lead far skip nothing on the way, and those held down only once', async (stage) => {
+  const [a, b, , d] = await stage.server.polls({ title: 'A?' }, { title: 'B?' }, { title: 'C?' }, { title: 'D?' })
+  const voter = await stage.person({ user: await stage.server.user() })
+  const { page } = voter
+  await voter.go('/')
+  await arrives(page, a.title)
+  await page.keyboard.press('End')
+  await arrives(page, 'You have seen everything')
+  await page.keyboard.press('ArrowUp')
+  await arrives(page, d.title)
+  await page.keyboard.press('Home')
+  await arrives(page, a.title)
+  await page.keyboard.down('s')
+  await page.keyboard.press('1') // the poll that goes is not voted on any more
+  await arrives(page, b.title)
+  await page.keyboard.down('s')
+  await page.keyboard.up('s')
+  await page.keyboard.press('2')
+  await card(page, b.title).getByText('Your vote').waitFor()
+  await eventually('two choices are counted', async () => {
+    const [first, second] = await Promise.all([stage.server.stats(a.id), stage.server.stats(b.id)])
+    return first.totalSkips === 1 && first.totalVotes === 0 && second.totalVotes === 1
+  })
+  assert.equal((await stage.server.stats(d.id)).totalSkips, 0)
+}, { on: ['desktop'] })
+
+flow('a page that could not be loaded is asked for again before it is needed', async (stage) => {
+  const polls = Array.from({ length: 22 }, (_, i) => ({ title: `Number ${i}?` }))
+  await stage.server.polls(...polls)
+  const voter = await stage.person({ user: await stage.server.user(), options: { reducedMotion: 'reduce' } })
+  const { page } = voter
+  voter.expect(/503/)
+  let failures = 0
+  await page.route('**/api/polls?*cursor*', (route) => failures++ < 2
+    ? route.fulfill({ status: 503, contentType: 'application/problem+json', body: '{"status":503,"code":"overloaded"}' })
+    : route.continue())
+  await voter.go('/')
+  for (const { title } of polls) {
+    await arrives(page, title)
+    await page.keyboard.press('ArrowDown')
+  }
+  assert.ok(failures > 2)
+}, { on: ['desktop'] })
 
 flow('a page that brings nothing new is followed by the next', async (stage) => {
   const [a] = await stage.server.polls({ title: 'A?' })
@@ -113,7 +170,7 @@ flow('a part that cannot be loaded offers to reload', async (stage) => {
   const visitor = await stage.person()
   const { page } = visitor
   visitor.expect(/404/)
-  await page.route('**/sw.js', (route) => route.fulfill({ status: 404 })) // which would have all parts
+  await page.addInitScript(() => { Reflect.deleteProperty(Navigator.prototype, 'serviceWorker') }) // which would have all parts
   await page.route(/\/assets\/(help|enter)\./, (route) => route.fulfill({ status: 404 }))
   await visitor.go(`/p/${a.id}`)
   await card(page, a.title).waitFor()

@@ -250,7 +250,8 @@ let scroller = null;
 
 /** @param {number} index */
 function scrollTo(index) {
-  scroller?.children[index]?.scrollIntoView({ behavior: isCalm() ? 'instant' : 'smooth', block: 'center' });
+  const isFar = Math.abs(index - active.value) > 1;
+  scroller?.children[index]?.scrollIntoView({ behavior: isFar || isCalm() ? 'instant' : 'smooth', block: 'center' });
 }
 
 /** Where a key or button leads to: places passed on the way there were not swiped over. */
@@ -303,7 +304,8 @@ function arrive(index) {
   active.value = index;
   furthest = Math.max(furthest, index);
   if (hadFocus) scroller.focus({ preventScroll: true }); // what is out of view takes no keys
-  if (state.value === 'more' && items.value.length - index <= ahead) void more();
+  // What failed is tried again with each card, before it is missed.
+  if (state.value !== 'end' && items.value.length - index <= ahead) void more();
 }
 
 /** Whether going on skips the poll in view. */
@@ -319,9 +321,11 @@ function onKey(event) {
   const item = items.value[active.value];
   if (/^[0-9]$/.test(event.key)) {
     if (heading === -1 && item && item !== 'limit') choose(item.poll, (Number(event.key) + 9) % 10);
-  } else if (event.key === 's' || event.key === 'S') next();
+  } else if (event.key === 's' || event.key === 'S') { if (!event.repeat) next(); }
   else if (event.key === 'ArrowDown' || event.key === 'PageDown') move(1);
   else if (event.key === 'ArrowUp' || event.key === 'PageUp') move(-1);
+  else if (event.key === 'End') move(Infinity);
+  else if (event.key === 'Home') move(-Infinity);
   else if (event.key === '/') searching.value = true;
   else if (event.key === '?') helping.value = true;
   else return;

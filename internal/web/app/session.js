@@ -48,9 +48,9 @@ function remembered() {
 
 /** @param {Session} session */
 function enter(session) {
-  // A clock that is ahead takes every token for one that has ended: that is left
-  // to the server to say.
-  access = { token: session.token, until: Math.max(Date.parse(session.expiresAt), Date.now() + 300_000) };
+  const until = Date.parse(session.expiresAt);
+  // To a clock that is ahead every token has ended: then the server is to say when.
+  access = { token: session.token, until: until - Date.now() > 60_000 ? until : Infinity };
   const { id, username } = session.user;
   everywhere.set(kept, { id, username });
   hasEnded.value = false;
