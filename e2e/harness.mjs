@@ -8,6 +8,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { rmSync } from 'node:fs'
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
@@ -72,7 +73,12 @@ setInterval(() => { if (process.ppid !== parent) process.exit(1) }, 1000).unref(
 
 /** @type {Set<import('node:child_process').ChildProcess>} */
 const children = new Set()
-process.on('exit', () => { for (const child of children) child.kill('SIGKILL') })
+/** @type {Set<string>} */
+const folders = new Set()
+process.on('exit', () => {
+  for (const child of children) child.kill('SIGKILL')
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true })
+})
 
 // No test is slowed down by limits that it is not about.
 const unlimited = {
@@ -97,6 +103,7 @@ export class Server {
   constructor (folder, env) {
     this.folder = folder
     this.env = env
+    folders.add(folder)
   }
 
   /**
@@ -170,6 +177,7 @@ export class Server {
       await this.stop()
     } finally {
       await rm(this.folder, { recursive: true, force: true })
+      folders.delete(this.folder)
     }
   }
 

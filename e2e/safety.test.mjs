@@ -111,6 +111,7 @@ flow('a page that was left says nothing of who left it', async (stage) => {
   const [lunch] = await stage.server.polls({ title: 'What is for lunch?' })
   const person = await stage.person({ user: await stage.server.user(unique('mira')) })
   const { page } = person
+  person.expect(/409/) // of the same vote, sent again by a page that had not seen the answer
   await person.go('/')
   await arrives(page, lunch.title)
   await page.keyboard.press('1')

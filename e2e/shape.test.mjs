@@ -60,6 +60,7 @@ async function everywhere (stage, name, options, change = async () => {}) {
   for (const poll of made) for (const [i, other] of others.entries()) await other.vote(poll.id, i % 2)
   const person = await stage.person({ user, options })
   const { page } = person
+  person.expect(/409/) // of the same vote, sent again by a page that had not seen the answer
   /** @type {string[]} */
   const faults = []
   const check = async (/** @type {string} */ where) => {
