@@ -178,6 +178,7 @@ func newSite(t testing.TB, change func(*api.Config)) *site {
 	}
 	accounts := account.New(account.Config{
 		Store: store, Cache: s.cache, Clock: s.clock, Logger: logger, Secret: []byte("a secret of this test, long enough"), DailyVotes: c.Limits.DailyVotes,
+		HashWait: time.Minute, // a busy machine hashes slowly
 	})
 	readable := outage{store, &s.away}
 	stats := live.New(live.Config{Store: readable, Cache: s.cache, Clock: s.clock, Registerer: s.registry})
