@@ -114,6 +114,27 @@ flow('seen polls do not come back', async (stage) => {
   await voter.look('feed-end')
 })
 
+flow('a notch of the wheel is one swipe, and so is a long stroke over a touchpad', async (stage) => {
+  const [a, b, c] = await stage.server.polls({ title: 'A?' }, { title: 'B?' }, { title: 'C?' }, { title: 'D?' })
+  const voter = await stage.person({ user: await stage.server.user() })
+  const { page } = voter
+  await voter.go('/')
+  await arrives(page, a.title)
+  await page.mouse.move(640, 400)
+  await page.mouse.wheel(0, 10) // a finger at rest
+  await page.mouse.wheel(0, 100)
+  await arrives(page, b.title)
+  for (let i = 0; i < 30; i++) await page.mouse.wheel(0, 40)
+  await arrives(page, c.title)
+  await page.waitForFunction(() => new Promise((resolve) => setTimeout(() => resolve(true), 300))) // one stroke has ended
+  await page.mouse.wheel(0, -100)
+  await arrives(page, b.title)
+  await eventually('two are skipped', async () => {
+    const counts = await Promise.all([a, b, c].map(({ id }) => stage.server.stats(id)))
+    return JSON.stringify(counts.map((s) => s.totalSkips)) === '[1,1,0]'
+  })
+}, { on: ['desktop'] })
+
 flow('the next page is there before it is needed', async (stage) => {
   await stage.server.polls(...Array.from({ length: 45 }, (_, i) => ({ title: `Number ${i}?` })))
   const voter = await stage.person({ user: await stage.server.user(), options: { reducedMotion: 'reduce' } })

@@ -332,6 +332,35 @@ function onKey(event) {
   event.preventDefault();
 }
 
+const pauseOfWheel = 200; // ms without an event end a gesture of a wheel or a touchpad
+const notch = 40; // px that are meant: less is a finger at rest
+let wheeled = 0; // when the gesture's last event was
+let distance = 0; // how far it went, px; beyond any once it has moved the feed
+
+/**
+ * A notch of a wheel, or a stroke over a touchpad however long it runs on, is one
+ * swipe. The browser would snap back after a notch.
+ * @param {WheelEvent} event
+ */
+function onWheel(event) {
+  const place = scroller?.children[active.value];
+  if (event.ctrlKey || !place) return; // ctrl: the page is made larger
+  const { scrollTop, scrollHeight, clientHeight } = place;
+  const isDown = event.deltaY > 0;
+  const isFresh = event.timeStamp - wheeled > pauseOfWheel;
+  // What is longer than the view is read to its end first.
+  const isRead = isDown ? scrollTop + clientHeight >= scrollHeight - 1 : scrollTop <= 0;
+  if (isFresh) distance = isRead ? 0 : Infinity;
+  wheeled = event.timeStamp;
+  if (!isRead) return;
+  event.preventDefault();
+  if (Math.abs(distance) > notch) return;
+  distance += event.deltaMode === WheelEvent.DOM_DELTA_PIXEL ? event.deltaY : event.deltaY * notch;
+  if (Math.abs(distance) <= notch) return;
+  if (isDown) next();
+  else move(-1);
+}
+
 const searching = signal(false);
 
 export function Feed() {
@@ -394,13 +423,15 @@ export function Feed() {
       clearTimeout(settling);
       settling = setTimeout(() => arrive(atCentre(root)), 90);
     };
-    const halt = () => (heading = -1); // a finger or a wheel takes over
+    const halt = () => (heading = -1); // a finger takes over
     root.addEventListener('scroll', settle, { passive: true });
-    for (const kind of ['touchstart', 'wheel']) root.addEventListener(kind, halt, { passive: true });
+    root.addEventListener('touchstart', halt, { passive: true });
+    root.addEventListener('wheel', onWheel, { passive: false });
     return () => {
       clearTimeout(settling);
       root.removeEventListener('scroll', settle);
-      for (const kind of ['touchstart', 'wheel']) root.removeEventListener(kind, halt);
+      root.removeEventListener('touchstart', halt);
+      root.removeEventListener('wheel', onWheel);
     };
   }, []);
 
