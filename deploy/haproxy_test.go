@@ -41,6 +41,22 @@ func (i *instance) start(t *testing.T) {
 	go func() { ended <- process.Wait() }()
 }
 
+// ready waits until the instance takes requests.
+func (i *instance) ready(t *testing.T) {
+	t.Helper()
+	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		answer, err := http.Get("http://127.0.0.1:" + i.port + "/readyz")
+		if err != nil {
+			continue
+		}
+		answer.Body.Close()
+		if answer.StatusCode == http.StatusOK {
+			return
+		}
+	}
+	t.Fatalf("the instance on port %s is not ready", i.port)
+}
+
 func (i *instance) stop(t *testing.T, signal os.Signal) {
 	t.Helper()
 	if err := i.process.Process.Signal(signal); err != nil {
@@ -81,6 +97,10 @@ func balanced(t *testing.T) (instances []*instance, public, operators string) {
 		})
 		instances = append(instances, i)
 		environment = append(environment, fmt.Sprintf("APP%d=%s", n, address))
+	}
+	// A balancer takes whom it has not asked yet for healthy.
+	for _, i := range instances {
+		i.ready(t)
 	}
 	balancer := exec.Command("haproxy", "-db", "-f", "haproxy/haproxy.cfg")
 	balancer.Env = environment
