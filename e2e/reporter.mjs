@@ -3,17 +3,19 @@
 /**
  * @param {AsyncIterable<{type: string, data: any}>} source
  */
-export default async function* reporter (source) {
+export default async function* reporter(source) {
   for await (const { type, data } of source) {
-    if ((type !== 'test:pass' && type !== 'test:fail') || data.details.type === 'suite') continue
-    if (data.skip === 'test name does not match pattern') continue // others were asked for
-    yield JSON.stringify({
-      'vote-e2e': data.name,
-      ok: type === 'test:pass',
-      skipped: data.skip !== undefined || data.todo !== undefined,
-      seconds: data.details.duration_ms / 1000,
-      error: data.details.error === undefined ? '' : describe(data.details.error),
-    }) + '\n'
+    if ((type !== 'test:pass' && type !== 'test:fail') || data.details.type === 'suite') continue;
+    if (data.skip === 'test name does not match pattern') continue; // others were asked for
+    yield (
+      JSON.stringify({
+        'vote-e2e': data.name,
+        ok: type === 'test:pass',
+        skipped: data.skip !== undefined || data.todo !== undefined,
+        seconds: data.details.duration_ms / 1000,
+        error: data.details.error === undefined ? '' : describe(data.details.error),
+      }) + '\n'
+    );
   }
 }
 
@@ -22,7 +24,7 @@ export default async function* reporter (source) {
  *
  * @param {Error} error
  */
-function describe (error) {
-  const cause = error.cause instanceof Error ? error.cause : error
-  return String(cause.stack ?? cause.message)
+function describe(error) {
+  const cause = error.cause instanceof Error ? error.cause : error;
+  return String(cause.stack ?? cause.message);
 }
