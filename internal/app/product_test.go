@@ -1295,6 +1295,9 @@ func (p *product) look(t *rapid.T) {
 		}
 		p.reads(t, nil, path+"/stats", func(a answer) string { return a.is(http.StatusOK, m.stats()) })
 		doc := m.document()
+		if m.state == domain.PollClosed {
+			doc["closed"] = true
+		}
 		viewer := map[string]any{"voted": false, "optionIndex": nil, "skipped": u.skips[m]}
 		if option, voted := u.votes[m]; voted {
 			viewer["voted"], viewer["optionIndex"] = true, float64(option)
