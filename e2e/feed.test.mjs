@@ -252,8 +252,21 @@ flow(
     const help = page.getByRole('dialog', { name: 'Keys' });
     await help.waitFor();
     await voter.look('feed-keys');
+    // Single keys may be switched off: speech and shaking hands press them unasked.
+    await help.getByRole('checkbox', { name: 'Single keys act' }).uncheck();
     await page.keyboard.press('Escape');
     await help.waitFor({ state: 'hidden' });
+    await page.keyboard.press('2');
+    await page.keyboard.press('s');
+    await page.reload();
+    await arrives(page, a.title);
+    await page.keyboard.press('1');
+    await page.keyboard.press('?');
+    await page.getByRole('button', { name: 'Keys' }).click();
+    await help.getByRole('checkbox', { name: 'Single keys act' }).check();
+    await page.keyboard.press('Escape');
+    await help.waitFor({ state: 'hidden' });
+    assert.deepEqual(await stage.server.stats(a.id).then((s) => [s.totalVotes, s.totalSkips]), [0, 0]);
     await page.keyboard.press('ArrowDown');
     await arrives(page, b.title);
     await page.keyboard.press('ArrowUp');

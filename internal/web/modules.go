@@ -18,7 +18,8 @@ type module struct {
 }
 
 var (
-	comments      = regexp.MustCompile(`(?s:/\*.*?\*/)|(?m:^\s*//.*$)`)
+	// Those that begin with /*! are licences, and stay.
+	comments      = regexp.MustCompile(`(?s:/\*(?:[^!].*?)??\*/)|(?m:^\s*//.*$)`)
 	staticImport  = regexp.MustCompile(`(?:^|[;}\n])\s*(?:import|export)\b\s*(?:[\w$*{}\s,]*?\bfrom\s*)?["']([^"'\n]+)["']`)
 	dynamicImport = regexp.MustCompile(`\bimport\(\s*["']([^"'\n]+)["']\s*\)`)
 )
@@ -35,10 +36,9 @@ func withoutComments(script []byte) []byte {
 	})
 }
 
-// newModule reads which modules a script imports.
+// newModule reads which modules a script without comments imports.
 func newModule(name string, script []byte) module {
 	var m module
-	script = comments.ReplaceAll(script, nil) // their types are imports too, but only for a checker
 	find := func(form *regexp.Regexp) (names []string) {
 		for _, found := range form.FindAllSubmatch(script, -1) {
 			specifier := string(found[1])

@@ -92,7 +92,6 @@ const (
 	icon        = "icon.svg"
 	touchIcon   = "apple-touch-icon.png"
 	workerFile  = "sw.js"
-	vendored    = "vendor/" // the folder of what others wrote
 	manifest    = "manifest.webmanifest"
 )
 
@@ -182,7 +181,7 @@ func read(tree fs.FS) (map[string][]byte, error) {
 			}
 			body, err := fs.ReadFile(tree, name)
 			name = strings.TrimPrefix(name, folder+"/")
-			if path.Ext(name) == ".js" && !strings.HasPrefix(name, vendored) {
+			if path.Ext(name) == ".js" {
 				body = withoutComments(body)
 			}
 			files[name] = body

@@ -106,12 +106,6 @@ func TestComments(t *testing.T) {
 			t.Errorf("%q became %q, want %q", script, got, want)
 		}
 	}
-	files := tree()
-	files["app/vendor/preact.js"] = &fstest.MapFile{Data: []byte("/* its licence */ export const h = 1;")}
-	s := made(t, files)
-	if f, _ := s.Asset(strings.TrimPrefix(s.path("vendor/preact.js"), assetPath)); !strings.Contains(string(f.Body), "its licence") {
-		t.Error("what others wrote lost its comments")
-	}
 }
 
 // TestPathsTellContent changes files and looks at what changes with them.

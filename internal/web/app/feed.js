@@ -11,7 +11,7 @@ import { Card, choose } from './card.js';
 import { popular as askedEarly } from './early.js';
 import { Refused, send } from './http.js';
 import { choiceOf, flush, isStuck, onChoice, queued, skip, waiting } from './outbox.js';
-import { helping } from './overlays.js';
+import { hasKeys, helping } from './overlays.js';
 import { watch } from './results.js';
 import { go, hasMoved, path, query } from './router.js';
 import { call, isSignedIn, user, votesLeft, votesPerDay } from './session.js';
@@ -318,6 +318,7 @@ const isSkip = computed(() => {
 function onKey(event) {
   if (path.value !== '/' || event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]')) return;
   if (event.target instanceof HTMLElement && event.target.closest('input, textarea, select')) return;
+  if (event.key.length === 1 && !hasKeys.value) return;
   const item = items.value[active.value];
   if (/^[0-9]$/.test(event.key)) {
     if (heading === -1 && item && item !== 'limit') choose(item.poll, (Number(event.key) + 9) % 10);
@@ -442,6 +443,7 @@ export function Feed() {
     <header class="head">
       <${Logo} />
       ${searching.value ? html`<${Search} />` : html`<${Chips} />`}
+      <button class="chip hint-keys" aria-label=${t('help.title')} onClick=${() => (helping.value = true)}>?</button>
       <${Ring} />
     </header>
     <div class="feed" ref=${list} role="region" aria-label=${t('feed')} aria-busy=${state.value === 'loading' ? 'true' : 'false'} tabindex="0">

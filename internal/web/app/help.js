@@ -1,7 +1,7 @@
 // The keys of the feed.
 
 import { html } from 'htm/preact';
-import { helping } from './overlays.js';
+import { hasKeys, helping, setKeys } from './overlays.js';
 import { t } from './texts.js';
 import { Dialog } from './ui.js';
 
@@ -18,5 +18,6 @@ export default function Help() {
     <dl class="keys">
       ${keys.map(([names, text]) => html`<div key=${text}><dt>${names.map((name) => html`<kbd>${name}</kbd> `)}</dt><dd>${t(text)}</dd></div>`)}
     </dl>
+    <label class="choice"><input type="checkbox" checked=${hasKeys.value} onChange=${(/** @type {Event} */ event) => setKeys(/** @type {HTMLInputElement} */ (event.target).checked)} /> ${t('help.on')}</label>
   </${Dialog}>`;
 }

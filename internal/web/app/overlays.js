@@ -1,7 +1,7 @@
 // What is open above the page. The dialogs themselves are loaded when first used.
 
 import { signal } from '@preact/signals';
-import { here } from './storage.js';
+import { everywhere, here } from './storage.js';
 
 /** @typedef {import('../types.js').Poll} Poll */
 
@@ -10,6 +10,15 @@ export const sharing = signal(/** @type {Poll | null} */ (null));
 
 /** Whether the keys are explained. */
 export const helping = signal(false);
+
+/** Whether single keys vote, skip and search: speech and shaking hands may press them unasked. */
+export const hasKeys = signal(everywhere.get('vote.keys') !== false);
+
+/** @param {boolean} are */
+export function setKeys(are) {
+  hasKeys.value = are;
+  everywhere.set('vote.keys', are);
+}
 
 /** What a visitor wanted to do when asked to sign in. */
 export const welcoming = signal(/** @type {{poll: Poll, optionIndex: number} | null} */ (null));

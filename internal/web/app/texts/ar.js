@@ -252,4 +252,5 @@ export default {
   'help.arrows': 'التنقل دون تخطٍّ',
   'help.search': 'بحث',
   'help.help': 'هذه المساعدة',
+  'help.on': 'المفاتيح المفردة تعمل',
 };

@@ -252,4 +252,5 @@ export default {
   'help.arrows': 'Bewegen, ohne zu überspringen',
   'help.search': 'Suchen',
   'help.help': 'Diese Hilfe',
+  'help.on': 'Einzelne Tasten wirken',
 };

@@ -254,4 +254,5 @@ export default {
   'help.arrows': 'Move without skipping',
   'help.search': 'Search',
   'help.help': 'This help',
+  'help.on': 'Single keys act',
 };
