@@ -32,6 +32,8 @@ var (
 	node         = program{"node", "nodejs", ""}
 	npm          = program{"npm", "npm", ""}
 	chromium     = program{"chromium", "chromium", ""}
+	gcc          = program{"gcc", "build-essential", ""} // the race detector links C
+	curl         = program{"curl", "curl", ""}
 )
 
 // find returns the path of the program, of its newest version.
@@ -68,6 +70,7 @@ func Missing(server string) []string {
 		"HAProxy":   {haproxy},
 		"Node.js":   {node, npm},
 		"Chromium":  {chromium},
+		"tools":     {gcc, curl},
 	}[server] {
 		if _, err := p.find(); err != nil && !slices.Contains(missing, p.pkg) {
 			missing = append(missing, p.pkg)

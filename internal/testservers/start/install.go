@@ -20,7 +20,7 @@ import (
 // themselves, are there: root installs the packages that are missing.
 func install(ctx context.Context, missing []server, browser bool) error {
 	var variables []string
-	packages := local.Missing("HAProxy")
+	packages := slices.Concat(local.Missing("HAProxy"), local.Missing("tools"))
 	if browser {
 		packages = append(packages, local.Missing("Node.js")...)
 		if lacking := local.Missing("Chromium"); len(lacking) > 0 && os.Getenv(testservers.Chromium) == "" {

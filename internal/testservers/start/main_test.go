@@ -90,7 +90,7 @@ func TestAMissingProgramIsNamed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			folder := t.TempDir()
-			for _, there := range []string{"haproxy", "epmd"} {
+			for _, there := range []string{"haproxy", "epmd", "gcc", "curl"} {
 				if err := os.WriteFile(filepath.Join(folder, there), nil, 0o700); err != nil {
 					t.Fatal(err)
 				}
