@@ -60,6 +60,7 @@ type link struct {
 	client, server *net.TCPConn
 	passed         [2]int64 // bytes since the rule was made
 	tail           [2][]byte
+	last           bool          // what is being handed on is the last, either way
 	cut            chan struct{} // closed when it is cut
 	once           sync.Once
 }
@@ -286,12 +287,15 @@ func (p *Proxy) pass(l *link, d Direction, from, to *net.TCPConn) {
 }
 
 // wait waits until what came at the time is to be handed on, and reports false
-// when the connection was cut.
+// when the connection is cut.
 func (p *Proxy) wait(l *link, d Direction, at time.Time) bool {
 	for {
 		p.mu.Lock()
-		hold, due, changed := p.hold, at.Add(p.rules[d].delay), p.changed
+		hold, due, changed, last := p.hold, at.Add(p.rules[d].delay), p.changed, l.last
 		p.mu.Unlock()
+		if last {
+			return false // an answer to the last piece must not be quicker than the cut
+		}
 		left := time.Until(due)
 		if left <= 0 && !hold {
 			break
@@ -336,10 +340,11 @@ func (p *Proxy) judge(l *link, d Direction, text []byte) (handed []byte, last bo
 		seen := slices.Concat(l.tail[d], text)
 		if bytes.Contains(seen, r.pattern) {
 			r.times--
-			return text, true
+			last = true
 		}
 		l.tail[d] = seen[max(0, len(seen)-len(r.pattern)+1):]
 	}
+	l.last = l.last || last
 	return text, last
 }
 
