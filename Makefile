@@ -76,7 +76,7 @@ drill: ## disturb three instances and the servers under them for 30 s each, and 
 
 # The pictures of the documentation. What is in the fonts of the machine is in them.
 pictures: ## make the pictures of docs/pictures anew
-	$(SERVERS) -- $(GO) test -tags $(TAGS) -run '^TestBrowser$$/together/pictures$$' -count=1 ./e2e
+	$(GO) test -tags browser -run '^TestBrowser$$/together/pictures$$' -count=1 ./e2e
 	mkdir -p docs/pictures
 	for file in e2e/artefacts/picture-*.png; do cp "$$file" "docs/pictures/$${file#e2e/artefacts/picture-}"; done
 

@@ -473,9 +473,7 @@ func TestBusy(t *testing.T) {
 		_, err := d.Draw(ctx, tram)
 		waits <- err
 	}()
-	for d.waiting.Load() == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	until(t, func() bool { return d.waiting.Load() != 0 })
 	other := tram
 	other.Title = "Another one?"
 	if _, err := d.Draw(t.Context(), other); !errors.Is(err, ErrBusy) {
@@ -486,9 +484,7 @@ func TestBusy(t *testing.T) {
 		t.Errorf("who goes away while waiting gets %v", err)
 	}
 	d.pens <- p
-	for d.waiting.Load() != 0 {
-		time.Sleep(time.Millisecond)
-	}
+	until(t, func() bool { return d.waiting.Load() == 0 })
 	if _, err := d.Draw(t.Context(), other); err != nil {
 		t.Errorf("with a pen that is free: %v", err)
 	}
@@ -539,4 +535,14 @@ func BenchmarkDraw(b *testing.B) {
 			}
 		}
 	})
+}
+
+// until waits for something that must come.
+func until(t *testing.T, come func() bool) {
+	t.Helper()
+	for limit := time.Now().Add(30 * time.Second); !come(); time.Sleep(time.Millisecond) {
+		if time.Now().After(limit) {
+			t.Fatal("waited too long")
+		}
+	}
 }

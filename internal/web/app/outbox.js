@@ -337,7 +337,8 @@ async function deliver(id, choices) {
     tabs.postMessage({ id, choices: answered, verdicts: finals });
   }
   unkept = unkept.filter(({ key }) => !done.has(key));
-  await database.update(keyOf(id), (/** @type {Choice[]} */ queue = []) => queue.filter(({ key }) => !done.has(key))).catch(console.error);
+  await database.update(keyOf(id), (/** @type {Choice[]} */ queue = []) => queue.filter(({ key }) => !done.has(key)))
+    .then(() => { for (const { key } of answered) done.delete(key); }, console.error);
   const waits = verdicts.filter(({ status }) => status !== 500).filter(isLater).map(({ retryAfter }) => retryAfter ?? 1);
   return { isAnswered: answered.length > 0, wait: Math.max(0, ...waits) };
 }
