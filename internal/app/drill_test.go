@@ -106,7 +106,7 @@ var drills = []drill{
 		},
 	},
 	{
-		name:  "an instance is frozen for 5 s",
+		name:  "an instance is frozen for 5 s at least",
 		start: func(t *testing.T) *fleet { return startFleet(t, sharedBackends(t), 3) },
 		disturb: func(f *fleet) {
 			// PostgreSQL ends the transaction that would hold the others up.
@@ -115,7 +115,8 @@ var drills = []drill{
 			f.goesOn(func() {
 				before := f.seen().acknowledged
 				time.Sleep(5 * time.Second)
-				// On a busy machine the balancer needs longer to notice.
+				// When all clients wait at the frozen one, it stays so until they
+				// have given it up and gone on elsewhere.
 				f.await(f.t.Context(), "traffic past the frozen one", func() bool { return f.seen().acknowledged >= before+enough })
 			})
 			f.thaw(f.instances[0])
