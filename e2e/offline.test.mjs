@@ -25,15 +25,13 @@ const noNetwork = [
 function listen(person) {
   /** @type {string[]} */
   const sent = [];
-  person.context.on('request', (request) => {
+  person.context.on('response', (response) => {
+    const request = response.request();
     const path = new URL(request.url()).pathname;
-    if (request.method() !== 'POST' || !/interactions|vote$|skip$/.test(path)) return;
-    void request.response().then((response) => {
-      if (!response?.ok()) return;
-      const body = request.postDataJSON();
-      if (Array.isArray(body)) sent.push(...body.map((one) => `${one.pollId}:${one.skip ? 'skip' : one.optionIndex}`));
-      else sent.push(`${path.split('/')[3]}:${path.endsWith('skip') ? 'skip' : body.optionIndex}`);
-    });
+    if (request.method() !== 'POST' || !/interactions|vote$|skip$/.test(path) || !response.ok()) return;
+    const body = request.postDataJSON();
+    if (Array.isArray(body)) sent.push(...body.map((one) => `${one.pollId}:${one.skip ? 'skip' : one.optionIndex}`));
+    else sent.push(`${path.split('/')[3]}:${path.endsWith('skip') ? 'skip' : body.optionIndex}`);
   });
   return sent;
 }
